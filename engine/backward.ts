@@ -1,0 +1,108 @@
+/**
+ * Reverse-mode differentiation: every node hands its output's gradient back to its inputs, latest node first.
+ * This file knows no op by name.
+ */
+import { host } from "./host.ts";
+import { withRecording, type Node, type Value } from "./op.ts";
+import { show } from "./shape.ts";
+import { empty, full, Tensor } from "./tensor.ts";
+
+/**
+ * Gradients of the sum over roots of <seed, root> (seed 1 for a scalar root), with respect to every tensor made with `requiresGrad`.
+ * Parameters add to what they have gathered; other tensors get `grad` anew.
+ */
+export function backward(roots: Tensor | readonly Tensor[], seeds?: readonly Tensor[]): void {
+  const all = roots instanceof Tensor ? [roots] : roots;
+  withRecording(false, () => {
+    const gradients = new Gradients();
+    all.forEach((root, i) => {
+      if (!seeds && root.size !== 1) throw new Error(`backward: a root of shape ${show(root.shape)} needs a seed; only a scalar starts from 1`);
+      const seed = seeds ? seeds[i] : full(root.shape, 1);
+      gradients.hold(seed); // for good: the caller's seed is not ours to reuse
+      gradients.add(root, seed);
+    });
+    for (const node of latestFirst(all)) {
+      const dy = gradients.take(node.output);
+      if (dy) distribute(node, dy, gradients);
+    }
+  });
+}
+
+function distribute(node: Node, dy: Tensor, gradients: Gradients): void {
+  const { spec, inputs, attributes, saved, output } = node;
+  const needs = inputs.map((input) => input?.requiresGrad === true);
+  const results = host().memory.withWorkspace(() => spec.backward(dy, inputs, { output, attributes, saved, needs }));
+  for (const gradient of results) if (gradient) gradients.hold(gradient);
+  inputs.forEach((input, i) => {
+    const gradient = results[i];
+    if (!input || !needs[i] || !gradient) return;
+    if (gradient.size !== input.size) {
+      throw new Error(`${spec.name}: gradient of input ${i} has shape ${show(gradient.shape)}, its input ${show(input.shape)}`);
+    }
+    gradients.add(input, gradient);
+  });
+  for (const gradient of results) if (gradient) gradients.release(gradient);
+  gradients.release(dy);
+}
+
+/** Every node that the roots came from, in the reverse of the order in which they ran. */
+function latestFirst(roots: readonly Value[]): Node[] {
+  const found = new Set<Node>();
+  const waiting = roots.map((root) => root.node);
+  for (let node = waiting.pop(); waiting.length || node; node = waiting.pop()) {
+    if (!node || found.has(node)) continue;
+    found.add(node);
+    for (const input of node.inputs) if (input?.node) waiting.push(input.node);
+  }
+  return [...found].sort((a, b) => b.order - a.order);
+}
+
+/**
+ * Gradients that wait for their node. Several inputs may be handed one and the same tensor (the gradient of x + y is dz, twice),
+ * so blocks are counted, and go back to the memory when nobody waits for them any more.
+ */
+class Gradients {
+  private readonly waiting = new Map<Value, Tensor>();
+  private readonly holders = new Map<number, number>();
+  private readonly delivered = new Set<Tensor>();
+  private readonly begin = Tensor.made;
+
+  add(to: Value, gradient: Tensor): void {
+    if (!to.node) { this.deliver(to as Tensor, gradient); return; }
+    const before = this.waiting.get(to);
+    const next = before ? this.sum(before, gradient) : gradient;
+    this.hold(next);
+    this.waiting.set(to, next);
+    if (before) this.release(before);
+  }
+
+  /** The gradient that has gathered at a value. The taker releases it. */
+  take(value: Value): Tensor | undefined {
+    const gradient = this.waiting.get(value);
+    this.waiting.delete(value);
+    return gradient;
+  }
+
+  hold({ ptr }: Tensor): void { this.holders.set(ptr, (this.holders.get(ptr) ?? 0) + 1); }
+
+  /** One holder less; the last one returns the block, if this pass made it. */
+  release(gradient: Tensor): void {
+    const left = this.holders.get(gradient.ptr)! - 1;
+    if (left > 0) { this.holders.set(gradient.ptr, left); return; }
+    this.holders.delete(gradient.ptr);
+    const { memory, bytes } = host();
+    if (gradient.serial >= this.begin && gradient.life === memory.life) memory.recycle(gradient.ptr, gradient.size * bytes);
+  }
+
+  /** Leaves keep what they are given: parameters over several passes, other tensors over this one. */
+  private deliver(leaf: Tensor, gradient: Tensor): void {
+    leaf.accumulate(gradient, !this.delivered.has(leaf));
+    this.delivered.add(leaf);
+  }
+
+  private sum(a: Tensor, b: Tensor): Tensor {
+    const z = empty(a.shape);
+    host().kernels.f32_add(z.size, a.ptr, b.ptr, z.ptr);
+    return z;
+  }
+}

@@ -1,0 +1,32 @@
+/** The kernels that ops run on now, and the memory that they work in. */
+import { instantiateKernels, type Build, type LoadOptions } from "../kernels/load.ts";
+import type { Kernels } from "../kernels/signatures.ts";
+import { Memory } from "./memory.ts";
+
+export interface Host {
+  readonly build: Build;
+  /** Bytes of one real: 4, or 8 in the float64 twin. */
+  readonly bytes: 4 | 8;
+  readonly kernels: Kernels;
+  readonly memory: Memory;
+}
+
+let current: Host | undefined;
+
+/** Loads the best kernels that this machine runs (or the build asked for) and makes them the ones that ops use. */
+export async function loadKernels(options: LoadOptions = {}): Promise<Host> {
+  const { build, bytes, kernels, memory } = await instantiateKernels(options);
+  return (current = { build, bytes, kernels, memory: new Memory(memory) });
+}
+
+export function host(): Host {
+  if (!current) throw new Error('engine: no kernels yet; call "await loadKernels()" first');
+  return current;
+}
+
+/** Runs with another host's kernels and memory. Tensors of one host do not mix with those of another. */
+export function withHost<R>(other: Host, run: () => R): R {
+  const before = current;
+  current = other;
+  try { return run(); } finally { current = before; }
+}

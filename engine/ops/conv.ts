@@ -1,0 +1,196 @@
+/**
+ * Two-dimensional convolution of tensors and of spikes, channels last.
+ *
+ *   y[n, oy, ox, j] = bias[j] + sum over ky, kx, c of  x[n, oy*stride + ky*dilation - padding, ox*stride + kx*dilation - padding, c] * w[j, ky, kx, c]
+ *
+ * The gradients are convolutions too:
+ *   dx  runs over the same taps from the other end: a table that names, for each input pixel and tap, the output pixel it fed;
+ *   dw  for each tap is X^T dY over the pixels that the tap joins.
+ *
+ * What a convolution does with spikes is a choice of the moment (`withSpikePath`), never of the model: gather weights where something
+ * fired, or run dense on their values; as reals, or exactly in integers.
+ */
+import { host } from "../host.ts";
+import { defineOp, isRecording, type Passed, type Value } from "../op.ts";
+import { expectRank, show, type Shape } from "../shape.ts";
+import { Spikes, type EventLists } from "../spikes.ts";
+import { empty, Tensor } from "../tensor.ts";
+import { depthwiseBackward, depthwiseForward, depthwiseSteps } from "./depthwise.ts";
+import { geometryOf, inputTable, outputTable, type Geometry } from "./geometry.ts";
+
+export interface ConvAttributes { stride: number; padding: number; dilation: number; groups: number }
+
+/**
+ * dense    on the real values of the spikes
+ * sparse   a real sum over events
+ * integer  an exact sum over events: weights on a power-of-two grid, integer values as multipliers
+ * binary   an exact sum over D virtual timesteps of 0/1 spikes: additions only; the same bits as `integer`
+ * auto     dense or sparse, whichever is faster at the density met
+ */
+export type SpikePath = "auto" | "dense" | "sparse" | "integer" | "binary";
+
+let spikePath: SpikePath = "auto";
+
+/** Runs with one way of convolving spikes. The exact ways keep no gradient. */
+export function withSpikePath<R>(path: SpikePath, run: () => R): R {
+  const before = spikePath;
+  spikePath = path;
+  try { return run(); } finally { spikePath = before; }
+}
+
+/** Density below which gathering beats the dense kernel (measured: bench/RESULTS.md). */
+const SPARSE_BELOW = 0.6;
+
+/** Convolution of x [N, H, W, C] with weight [out, kh, kw, C / groups] and an optional bias [out]. */
+export const conv2dOp = defineOp<[x: Value, weight: Tensor, bias: Tensor | undefined], ConvAttributes>({
+  name: "conv2d",
+  shape: ([x, weight, bias], attributes) => outputShape(x, weight, bias, attributes),
+  forward: (_, [x, weight, bias], y, attributes) => {
+    const g = geometryOf(x.shape, weight.shape, y.shape, attributes);
+    if (x instanceof Spikes) convolveSpikes(x, weight, bias, y, g);
+    else convolve(x, weight, bias, y, g);
+  },
+  backward: (dy, [x, weight, bias], { attributes, needs }: Passed<Tensor, ConvAttributes, undefined>) => {
+    const g = geometryOf(x.shape, weight.shape, dy.shape, attributes);
+    const dx = needs[0] ? empty(x.shape) : undefined, dw = needs[1] ? empty(weight.shape) : undefined;
+    if (g.depthwise) depthwiseBackward(dy, x, weight, dx, dw, g);
+    else {
+      if (dx) inputGradient(dy, weight, dx, g);
+      if (dw) weightGradient(dy, x instanceof Spikes ? realValues(x) : x.ptr, dw, g);
+    }
+    return [dx, dw, needs[2] ? biasGradient(dy, bias!, g) : undefined];
+  },
+});
+
+/** Convolution of x [N, H, W, C] with weight [out, kh, kw, C / groups] -> [N, OH, OW, out]. */
+export function conv2d(x: Value, weight: Tensor, bias?: Tensor, { stride = 1, padding = 0, dilation = 1, groups = 1 }: Partial<ConvAttributes> = {}): Tensor {
+  return conv2dOp(x, weight, bias, { stride, padding, dilation, groups });
+}
+
+function outputShape(x: Value, weight: Tensor, bias: Tensor | undefined, { stride, padding, dilation, groups }: ConvAttributes): Shape {
+  expectRank("conv2d", "N, H, W, C", x);
+  const [N, H, W, C] = x.shape, [out, kh, kw, perGroup] = weight.shape;
+  if (weight.shape.length !== 4 || perGroup * groups !== C) {
+    const expected = groups === 1 ? `${perGroup} input channels` : `${perGroup * groups} input channels (${groups} groups of ${perGroup})`;
+    throw new Error(`conv2d: weight ${show(weight.shape)} expects ${expected}, got ${C} from x ${show(x.shape)}`);
+  }
+  if (out % groups !== 0) throw new Error(`conv2d: weight ${show(weight.shape)} has ${out} output channels, which ${groups} groups do not divide`);
+  if (bias && bias.size !== out) throw new Error(`conv2d: weight ${show(weight.shape)} expects a bias of [${out}], got ${show(bias.shape)}`);
+  if (perGroup > 4096) throw new Error(`conv2d: weight ${show(weight.shape)}: at most 4096 channels per group`);
+  const size = (n: number, k: number) => Math.floor((n + 2 * padding - dilation * (k - 1) - 1) / stride) + 1;
+  const OH = size(H, kh), OW = size(W, kw);
+  if (OH < 1 || OW < 1) throw new Error(`conv2d: weight ${show(weight.shape)} with padding ${padding} does not fit into x ${show(x.shape)}`);
+  return [N, OH, OW, out];
+}
+
+// ── forward ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** y from the real rows of x. */
+function convolve(x: Tensor, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
+  if (g.depthwise) depthwiseForward(x, weight, bias, y, g);
+  else denseForward(x.ptr, weight, bias, y, g);
+}
+
+function denseForward(x: number, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
+  const { kernels: k, memory, bytes } = host();
+  const { taps, K, N, groups, C, out } = g;
+  const packed = memory.workspace(padded8(N) * taps * K * bytes);
+  for (let group = 0; group < groups; group++) {
+    const columns = { x: x + group * K * bytes, y: y.ptr + group * N * bytes, bias: bias ? bias.ptr + group * N * bytes : 0 };
+    k.conv_pack(Math.ceil(N / 8), weight.ptr + group * N * taps * K * bytes, packed, N, taps, K);
+    if (g.pointwise) k.f32_gemm(g.outputPixels, columns.x, C, K, packed, columns.bias, columns.y, out, N);
+    else k.f32_conv(g.outputPixels, columns.x, C, inputTable(g), g.outputPixels, taps, K, packed, columns.bias, columns.y, out, N);
+  }
+}
+
+const padded8 = (n: number): number => Math.ceil(n / 8) * 8;
+const padded32 = (n: number): number => Math.ceil(n / 32) * 32;
+
+/** The values of spikes as reals, in the workspace of this op. */
+function realValues(s: Spikes): number {
+  const { kernels, memory, bytes } = host();
+  const values = memory.workspace(s.size * bytes);
+  kernels.spikes_to_f32(s.size, s.ptr, values);
+  return values;
+}
+
+function convolveSpikes(s: Spikes, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
+  const exact = (spikePath === "integer" || spikePath === "binary") && !isRecording();
+  if (exact && (g.groups === 1 || g.depthwise)) exactForward(s, weight, bias, y, g, spikePath === "binary");
+  else if (g.depthwise) depthwiseForward(s, weight, bias, y, g);
+  else if (g.groups === 1 && gathers(s)) sparseForward(s, weight, bias, y, g);
+  else denseForward(realValues(s), weight, bias, y, g);
+}
+
+function gathers(s: Spikes): boolean {
+  if (spikePath === "auto") return s.statistics().density < SPARSE_BELOW;
+  return spikePath !== "dense";
+}
+
+function sparseForward(s: Spikes, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
+  const { kernels: k, memory, bytes } = host();
+  const { events, counts } = s.events();
+  const packed = memory.workspace(padded32(g.N) * g.taps * g.K * bytes);
+  k.spike_conv_pack(Math.ceil(g.N / 32), weight.ptr, packed, g.N, g.taps, g.K);
+  k.spike_conv(g.outputPixels, events, counts, g.pointwise ? 0 : inputTable(g), g.outputPixels, g.taps, g.K, packed, bias?.ptr ?? 0, y.ptr, g.out, g.N);
+}
+
+/**
+ * Sums of weights on a power-of-two grid, in int32: exact, so that D binary steps give the same bits as one integer step.
+ * The bias enters once, after the sum over the virtual steps.
+ */
+function exactForward(s: Spikes, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry, binary: boolean): void {
+  const { kernels: k, memory, bytes } = host();
+  const perOutput = g.taps * g.K;
+  const q = memory.workspace(4 * weight.size), scale = memory.workspace(g.out * bytes), sums = memory.workspace(4 * y.size);
+  k.fixed_quantize(g.out, weight.ptr, q, scale, perOutput, s.D);
+  new Int32Array(memory.wasm.buffer, sums, y.size).fill(0);
+  const accumulate = g.depthwise ? depthwiseSteps(q, sums, g, inputTable(g)) : fixedSteps(q, sums, g);
+  if (binary) for (let d = 0; d < s.D; d++) accumulate(s.eventsAbove(d), true);
+  else accumulate(s.events(), false);
+  k.fixed_to_f32(g.outputPixels, sums, scale, bias?.ptr ?? 0, y.ptr, g.out);
+}
+
+function fixedSteps(q: number, sums: number, g: Geometry): (lists: EventLists, unit: boolean) => void {
+  const { kernels: k, memory } = host();
+  const packed = memory.workspace(4 * padded32(g.N) * g.taps * g.K), table = g.pointwise ? 0 : inputTable(g);
+  k.fixed_pack(Math.ceil(g.N / 32), q, packed, g.N, g.taps, g.K);
+  return ({ events, counts }, unit) => {
+    const kernel = unit ? k.fixed_accumulate : k.fixed_multiply_accumulate;
+    kernel(g.outputPixels, events, counts, table, g.outputPixels, g.taps, g.K, packed, sums, g.N);
+  };
+}
+
+// ── backward ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function inputGradient(dy: Tensor, weight: Tensor, dx: Tensor, g: Geometry): void {
+  const { kernels: k, memory, bytes } = host();
+  const { taps, K, N, groups, C, out } = g;
+  const packed = memory.workspace(padded8(K) * taps * N * bytes);
+  for (let group = 0; group < groups; group++) {
+    const from = dy.ptr + group * N * bytes, to = dx.ptr + group * K * bytes;
+    k.conv_pack_transposed(Math.ceil(K / 8), weight.ptr + group * N * taps * K * bytes, packed, N, taps, K);
+    if (g.pointwise) k.f32_gemm(g.inputPixels, from, out, N, packed, 0, to, C, K);
+    else k.f32_conv(g.inputPixels, from, out, outputTable(g), g.inputPixels, taps, N, packed, 0, to, C, K);
+  }
+}
+
+function weightGradient(dy: Tensor, x: number, dw: Tensor, g: Geometry): void {
+  const { kernels: k, memory, bytes } = host();
+  const { taps, K, N, groups, C, out } = g;
+  const transposed = memory.workspace(taps * K * N * bytes);
+  for (let group = 0; group < groups; group++) {
+    const table = g.pointwise ? 0 : inputTable(g);
+    k.f32_conv_weight_grad(taps * K, x + group * K * bytes, C, table, g.outputPixels, K, dy.ptr + group * N * bytes, out, N, transposed);
+    k.conv_unpack_weight_grad(N, transposed, dw.ptr + group * N * taps * K * bytes, N, taps * K);
+  }
+}
+
+/** dbias[j] = sum over pixels of dy[pixel][j] */
+function biasGradient(dy: Tensor, bias: Tensor, { outputPixels, out }: Geometry): Tensor {
+  const { kernels: k, memory, bytes } = host();
+  const db = empty(bias.shape), blocks = Math.ceil(outputPixels / 256), partial = memory.workspace(blocks * out * bytes);
+  k.f32_column_sums(blocks, dy.ptr, partial, outputPixels, out, out);
+  k.f32_combine_columns(out, partial, db.ptr, blocks, out, 1);
+  return db;
+}

@@ -1,0 +1,53 @@
+/** How the pixels of a convolution's input and output meet: sizes, and the tables that say which meets which. */
+import { host } from "../host.ts";
+import type { Memory } from "../memory.ts";
+import type { Shape } from "../shape.ts";
+
+export interface Geometry {
+  readonly B: number; readonly H: number; readonly W: number; readonly C: number;
+  readonly OH: number; readonly OW: number; readonly out: number;
+  readonly kh: number; readonly kw: number; readonly taps: number;
+  readonly stride: number; readonly padding: number; readonly dilation: number;
+  readonly groups: number;
+  /** Input and output channels of one group. */
+  readonly K: number; readonly N: number;
+  readonly inputPixels: number; readonly outputPixels: number;
+  /** Output pixel p sees input pixel p and no other. */
+  readonly pointwise: boolean;
+  /** One weight plane per channel. */
+  readonly depthwise: boolean;
+}
+
+export function geometryOf(x: Shape, weight: Shape, y: Shape, { stride, padding, dilation, groups }: { stride: number; padding: number; dilation: number; groups: number }): Geometry {
+  const [B, H, W, C] = x, [out, kh, kw, K] = weight, [, OH, OW] = y;
+  return {
+    B, H, W, C, OH, OW, out, kh, kw, taps: kh * kw, stride, padding, dilation, groups, K, N: out / groups,
+    inputPixels: B * H * W, outputPixels: B * OH * OW,
+    pointwise: kh === 1 && kw === 1 && stride === 1 && padding === 0,
+    // the halo layout holds padding up to the kernel's reach; beyond it the general path serves
+    depthwise: groups === C && out === C && C > 1 && padding <= dilation * (Math.min(kh, kw) - 1),
+  };
+}
+
+/** Tables of one memory, by geometry. They stay: a network has few geometries and meets each in every step. */
+const tables = new WeakMap<Memory, Map<string, number>>();
+
+/** i32 [taps][outputPixels]: the input pixel that an output pixel sees through a tap, or -1. */
+export const inputTable = (g: Geometry): number => table(g, "conv_table", g.outputPixels);
+
+/** i32 [taps][inputPixels]: the output pixel that an input pixel feeds through a tap, or -1. */
+export const outputTable = (g: Geometry): number => table(g, "conv_table_transposed", g.inputPixels);
+
+function table(g: Geometry, kernel: "conv_table" | "conv_table_transposed", pixels: number): number {
+  const { kernels, memory } = host();
+  let known = tables.get(memory);
+  if (!known) tables.set(memory, (known = new Map()));
+  const key = [kernel, g.B, g.H, g.W, g.OH, g.OW, g.kh, g.kw, g.stride, g.padding, g.dilation].join();
+  let pointer = known.get(key);
+  if (pointer === undefined) {
+    pointer = memory.persistent(4 * g.taps * pixels);
+    kernels[kernel](g.taps, pointer, g.B, g.H, g.W, g.OH, g.OW, g.kw, g.stride, g.padding, g.dilation);
+    known.set(key, pointer);
+  }
+  return pointer;
+}

@@ -1,0 +1,110 @@
+/** Batch normalisation over channels-last rows, after Ioffe and Szegedy (arXiv:1502.03167). */
+import { host } from "../host.ts";
+import { defineOp, type Binary } from "../op.ts";
+import { lastAxis, rowsOf, show } from "../shape.ts";
+import { empty, scratch, type Tensor } from "../tensor.ts";
+
+/** Rows per block of the column kernels. */
+const ROWS = 256;
+
+export interface Statistics {
+  /** [C] */
+  readonly mean: Tensor;
+  /** [C], biased: the mean of squared deviations */
+  readonly variance: Tensor;
+}
+
+/** Mean and biased variance of each channel over all rows of x [..., C]. Two passes, so that a large mean costs no digits. */
+export function batchStatistics(x: Tensor): Statistics {
+  const { kernels: k, memory, bytes } = host();
+  const C = lastAxis(x.shape), rows = rowsOf(x.shape), blocks = Math.ceil(rows / ROWS);
+  const mean = empty([C]), variance = empty([C]);
+  memory.withWorkspace(() => {
+    const partial = memory.workspace(blocks * C * bytes);
+    k.f32_column_sums(blocks, x.ptr, partial, rows, C, C);
+    k.f32_combine_columns(C, partial, mean.ptr, blocks, C, 1 / rows);
+    k.f32_column_squares(blocks, x.ptr, mean.ptr, partial, rows, C);
+    k.f32_combine_columns(C, partial, variance.ptr, blocks, C, 1 / rows);
+  });
+  return { mean, variance };
+}
+
+export interface BatchNormAttributes extends Statistics {
+  readonly eps: number;
+  /** Whether the statistics are those of x itself, so that the gradient goes through them. */
+  readonly ofBatch: boolean;
+}
+
+/**
+ * y = gamma (x - mean) / sqrt(variance + eps) + beta, per channel.
+ *
+ * With r = 1/sqrt(variance + eps), n rows, S = sum dy, Q = sum dy (x - mean):
+ *
+ *   dbeta = S,  dgamma = r Q
+ *   dx = gamma r dy                                                          statistics given
+ *   dx = gamma r (dy - S/n - (x - mean) r^2 Q/n)                             statistics of the batch
+ */
+export const batchNorm = defineOp<[x: Tensor, gamma: Tensor, beta: Tensor], BatchNormAttributes>({
+  name: "batchNorm",
+  shape: ([x, gamma, beta]) => {
+    const C = lastAxis(x.shape);
+    if (gamma.size !== C || beta.size !== C) {
+      throw new Error(`batchNorm: x ${show(x.shape)} expects gamma and beta [${C}], got ${show(gamma.shape)} and ${show(beta.shape)}`);
+    }
+    return x.shape;
+  },
+  forward: (k, [x, gamma, beta], y, { mean, variance, eps }) => {
+    const C = lastAxis(x.shape), scale = scratch([C]), shift = scratch([C]);
+    const [g, b, m, v, s, t] = [gamma, beta, mean, variance, scale, shift].map((p) => p.data);
+    for (let c = 0; c < C; c++) {
+      s[c] = g[c] / Math.sqrt(v[c] + eps);
+      t[c] = b[c] - m[c] * s[c];
+    }
+    k.f32_affine_row(rowsOf(x.shape), x.ptr, scale.ptr, shift.ptr, y.ptr, C);
+  },
+  backward: (dy, [x, gamma], { attributes: { mean, variance, eps, ofBatch }, needs }) => {
+    const { kernels: k, memory, bytes } = host();
+    const C = lastAxis(x.shape), n = rowsOf(x.shape), blocks = Math.ceil(n / ROWS);
+    const dgamma = empty([C]), dbeta = empty([C]);
+    const partial = memory.workspace(blocks * C * bytes);
+    k.f32_column_sums(blocks, dy.ptr, partial, n, C, C);
+    k.f32_combine_columns(C, partial, dbeta.ptr, blocks, C, 1);
+    k.f32_column_dots(blocks, x.ptr, mean.ptr, dy.ptr, partial, n, C);
+    k.f32_combine_columns(C, partial, dgamma.ptr, blocks, C, 1); // Q; scaled to r Q below
+    const a = scratch([C]), b = scratch([C]), k0 = scratch([C]);
+    const [g, m, v, S, Q, A, B, K] = [gamma, mean, variance, dbeta, dgamma, a, b, k0].map((p) => p.data);
+    for (let c = 0; c < C; c++) {
+      const r = 1 / Math.sqrt(v[c] + eps);
+      A[c] = g[c] * r;
+      B[c] = ofBatch ? (-A[c] * r * r * Q[c]) / n : 0;
+      K[c] = ofBatch ? (-A[c] * S[c]) / n - m[c] * B[c] : 0;
+      Q[c] *= r;
+    }
+    if (!needs[0]) return [undefined, dgamma, dbeta];
+    const dx = empty(x.shape);
+    k.f32_norm_backward(n, x.ptr, dy.ptr, a.ptr, b.ptr, k0.ptr, dx.ptr, C);
+    return [dx, dgamma, dbeta];
+  },
+});
+
+/** y[..., c] = x[..., c] * row[c]      dx = dy * row,  drow = sum over rows of dy * x */
+export const mulRow: Binary = defineOp<[x: Tensor, row: Tensor]>({
+  name: "mulRow",
+  shape: ([x, row]) => {
+    if (row.size !== lastAxis(x.shape)) throw new Error(`mulRow: x ${show(x.shape)} expects a row of ${lastAxis(x.shape)}, got ${show(row.shape)}`);
+    return x.shape;
+  },
+  forward: (k, [x, row], y) => k.f32_mul_row(rowsOf(x.shape), x.ptr, row.ptr, y.ptr, row.size),
+  backward: (dy, [x, row], { needs }) => {
+    const { kernels: k, memory, bytes } = host();
+    const C = row.size, rows = rowsOf(x.shape), blocks = Math.ceil(rows / ROWS);
+    const drow = needs[1] ? empty(row.shape) : undefined;
+    if (drow) {
+      const partial = memory.workspace(blocks * C * bytes), zero = memory.workspace(C * bytes);
+      k.f32_fill(C, zero, 0);
+      k.f32_column_dots(blocks, x.ptr, zero, dy.ptr, partial, rows, C);
+      k.f32_combine_columns(C, partial, drow.ptr, blocks, C, 1);
+    }
+    return [needs[0] ? mulRow(dy, row) : undefined, drow];
+  },
+});

@@ -1,0 +1,104 @@
+/** What neurons emit: one byte per element, and lists of the events in it. */
+import { host, type Host } from "./host.ts";
+import type { Life } from "./memory.ts";
+import type { Node } from "./op.ts";
+import { lastAxis, show, sizeOf, type Shape } from "./shape.ts";
+
+/** How often a layer fired, counted over its spike bytes. */
+export interface SpikeStatistics {
+  /** Mean integer value, 0..D. */
+  readonly rate: number;
+  /** Share of elements that are not zero, 0..1. */
+  readonly density: number;
+  /** Share of elements whose surrogate window is open, 0..1. */
+  readonly open: number;
+}
+
+/** Events by pixel: entries `c << 4 | value` (u16) from events + 2*C*pixel, counts (i32) of them. */
+export interface EventLists { readonly events: number; readonly counts: number }
+
+/** What spikes of one firing share through all their shapes. */
+interface Firing { lists?: EventLists; statistics?: SpikeStatistics }
+
+/**
+ * Spikes [T, B, H, W, C] or any shape with channels last.
+ *
+ *     bit   7 6 5   4              3 2 1 0
+ *           0 0 0   window open    value 0..15
+ */
+export class Spikes {
+  readonly size: number;
+  node: Node | undefined;
+  requiresGrad = false;
+
+  constructor(
+    readonly shape: Shape,
+    readonly ptr: number,
+    /** Largest value that the neuron emits: 1 for binary firing. */
+    readonly D: number,
+    readonly life: Life,
+    readonly home: Host,
+    private readonly firing: Firing = {},
+  ) {
+    this.size = sizeOf(shape);
+  }
+
+  /** The raw bytes. A view: ask each time. */
+  get bytes(): Uint8Array {
+    this.expectAlive();
+    return new Uint8Array(this.home.memory.wasm.buffer, this.ptr, this.size);
+  }
+
+  /** The integer values, copied. */
+  values(): Uint8Array { return this.bytes.map((byte) => byte & 15); }
+
+  /** The same spikes under another shape with the same channels; lists and statistics are shared. */
+  reshaped(shape: Shape): Spikes {
+    if (lastAxis(shape) !== lastAxis(this.shape)) throw new Error(`reshape: spikes ${show(this.shape)} keep their channels, got ${show(shape)}`);
+    return new Spikes(shape, this.ptr, this.D, this.life, this.home, this.firing);
+  }
+
+  /** The event lists, built on first use. */
+  events(): EventLists {
+    return (this.firing.lists ??= this.list((k, n, lists, C) => k.spike_events(n, this.ptr, lists.events, lists.counts, C)));
+  }
+
+  /** The events of virtual step d: every element with a value above d, as a spike of 1. */
+  eventsAbove(d: number): EventLists {
+    return this.list((k, n, lists, C) => k.spike_events_above(n, this.ptr, lists.events, lists.counts, C, d));
+  }
+
+  statistics(): SpikeStatistics {
+    return (this.firing.statistics ??= this.count());
+  }
+
+  expectAlive(): void {
+    if (this.life.ended) throw new Error(`spikes ${show(this.shape)}: their scope has ended; read them inside`);
+  }
+
+  private list(build: (k: Host["kernels"], pixels: number, lists: EventLists, C: number) => void): EventLists {
+    const { memory, kernels } = this.home;
+    const C = lastAxis(this.shape), pixels = this.size / C;
+    if (C > 4095) throw new Error(`spikes: event lists hold channels up to 4095, got ${show(this.shape)}`);
+    const lists = { events: memory.allocate(2 * this.size), counts: memory.allocate(4 * pixels) };
+    build(kernels, pixels, lists, C);
+    return lists;
+  }
+
+  private count(): SpikeStatistics {
+    const { memory, kernels } = this.home;
+    return memory.withWorkspace(() => {
+      const out = memory.workspace(24);
+      kernels.spike_statistics(1, this.ptr, this.size, out);
+      const [sum, fired, open] = new Float64Array(memory.wasm.buffer, out, 3);
+      const n = this.size || 1;
+      return { rate: sum / n, density: fired / n, open: open / n };
+    });
+  }
+}
+
+/** Uninitialised spikes of the innermost scope. */
+export function emptySpikes(shape: Shape, D: number): Spikes {
+  const h = host();
+  return new Spikes(shape, h.memory.allocate(sizeOf(shape)), D, h.memory.life, h);
+}

@@ -1,0 +1,116 @@
+/**
+ * Picks a build and instantiates it: relaxed SIMD > SIMD > reference, in Node and in browsers.
+ * A build is accepted when the host compiles it AND computes the right value with it; hosts exist that do only the first.
+ */
+import { referenceKernels } from "./reference/index.ts";
+import type { Kernels, RangeKernels } from "./signatures.ts";
+
+export type Build = "relaxed" | "simd" | "reference" | "reference64";
+
+/** First byte that kernels do not use for their own constants. */
+export const HEAP_BASE = 65536;
+const PAGE = 65536;
+const MAX_PAGES = 65536; // 4 GiB
+
+export interface LoadedKernels {
+  readonly build: Build;
+  /** Bytes of one real in this build: 4, or 8 in the float64 twin. */
+  readonly bytes: 4 | 8;
+  readonly memory: WebAssembly.Memory;
+  readonly kernels: Kernels;
+  /** The same kernels over a range [begin, end) of their items. */
+  readonly ranges: RangeKernels;
+}
+
+export interface LoadOptions {
+  /** Force one build instead of the best that this host runs rightly. */
+  build?: Build;
+}
+
+/** Loads the kernels. Throws if a forced build does not run here. */
+export async function instantiateKernels({ build }: LoadOptions = {}): Promise<LoadedKernels> {
+  if (build === "reference" || build === "reference64") return reference(build);
+  const wanted: Build[] = build ? [build] : ["relaxed", "simd"];
+  for (const candidate of wanted) {
+    const loaded = await compiled(candidate as "relaxed" | "simd");
+    if (loaded) return loaded;
+  }
+  if (build) throw new Error(`kernels: build "${build}" does not run on this host (no such SIMD, or it computes wrong values); leave the choice to the loader`);
+  return reference("reference");
+}
+
+function reference(build: "reference" | "reference64"): LoadedKernels {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES });
+  const wide = build === "reference64";
+  const ranges = referenceKernels(memory, wide ? "f64" : "f32");
+  return { build, bytes: wide ? 8 : 4, memory, kernels: fromZero(ranges), ranges };
+}
+
+async function compiled(build: "relaxed" | "simd"): Promise<LoadedKernels | undefined> {
+  if (build === "relaxed") await allowRelaxedSimd();
+  const bytes = await readBuild(build);
+  if (!WebAssembly.validate(bytes)) return undefined;
+  const memory = new WebAssembly.Memory({ initial: HEAP_BASE / PAGE, maximum: MAX_PAGES });
+  const { instance } = await WebAssembly.instantiate(bytes, { env: { memory } });
+  const ranges = instance.exports as unknown as RangeKernels;
+  return computesRightly(ranges, memory) ? { build, bytes: 4, memory, kernels: fromZero(ranges), ranges } : undefined;
+}
+
+/** Callers give a count; the single-thread door runs the whole range [0, count). */
+function fromZero(kernels: RangeKernels): Kernels {
+  const door: Record<string, unknown> = {};
+  for (const [name, kernel] of Object.entries(kernels)) {
+    if (typeof kernel === "function") door[name] = (kernel as (...all: number[]) => void).bind(undefined, 0);
+  }
+  return door as unknown as Kernels;
+}
+
+/** A 6x8 product whose every entry is an integer: any correct build gives it exactly. */
+function computesRightly(kernels: RangeKernels, memory: WebAssembly.Memory): boolean {
+  const base = HEAP_BASE;
+  memory.grow(1);
+  const rows = 7, K = 5, N = 9;
+  const x = base, w = x + 4 * rows * K, packed = w + 4 * N * K, y = packed + 4 * 16 * K;
+  const X = new Float32Array(memory.buffer, x, rows * K), W = new Float32Array(memory.buffer, w, N * K);
+  for (let i = 0; i < X.length; i++) X[i] = (i % 7) - 3;
+  for (let i = 0; i < W.length; i++) W[i] = (i % 5) - 2;
+  kernels.conv_pack(0, 2, w, packed, N, 1, K);
+  kernels.f32_gemm(0, rows, x, K, K, packed, 0, y, N, N);
+  const Y = new Float32Array(memory.buffer, y, rows * N);
+  for (let p = 0; p < rows; p++) {
+    for (let j = 0; j < N; j++) {
+      let sum = 0;
+      for (let k = 0; k < K; k++) sum += X[p * K + k] * W[j * K + k];
+      if (Y[p * N + j] !== sum) return false;
+    }
+  }
+  new Uint8Array(memory.buffer, base, PAGE).fill(0);
+  return true;
+}
+
+const isNode = typeof process !== "undefined" && process.versions?.node !== undefined;
+
+/** Node 20 has relaxed SIMD behind a flag that must be set before the module compiles; later versions have it on. */
+async function allowRelaxedSimd(): Promise<void> {
+  if (!isNode || Number(process.versions.node.split(".")[0]) >= 22) return;
+  const { setFlagsFromString } = await import("node:v8");
+  setFlagsFromString("--experimental-wasm-relaxed-simd");
+}
+
+async function readBuild(build: string): Promise<Uint8Array<ArrayBuffer>> {
+  const name = `build/${build}.wasm`;
+  if (!isNode) {
+    const response = await fetch(new URL(name, import.meta.url));
+    if (!response.ok) throw new Error(`kernels: cannot fetch ${response.url} (HTTP ${response.status}); serve kernels/build beside kernels/load.js`);
+    return new Uint8Array(await response.arrayBuffer());
+  }
+  const { readFile } = await import("node:fs/promises");
+  for (const beside of [new URL(name, import.meta.url), new URL(`../../kernels/${name}`, import.meta.url)]) {
+    try {
+      return new Uint8Array(await readFile(beside));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+  }
+  throw new Error(`kernels: ${name} is not built; run "npm run build"`);
+}

@@ -1,0 +1,223 @@
+/**
+ * The contract of floor 0: every kernel by name, with its equation and the layout of what it reads and writes.
+ *
+ * Each kernel exists twice under the name given here: in `assembly/` as SIMD, in `reference/` as the loop one would
+ * write on a whiteboard. Both take the same arguments.
+ *
+ *   - Pointers are byte addresses in the linear memory; sizes and leading dimensions (`ld…`) count elements.
+ *   - The first argument `n` is how many independent items there are. The builds export `(begin, end, …rest)`: the half-open range
+ *     of items to do, so that a pool can split a kernel without copies and with the same bits for any split.
+ *   - Tensors are row-major and channel-last. "Row" is one pixel: C consecutive elements, `ld` elements apart.
+ *   - No kernel allocates. What is called `packed` or `table` is private to the build that wrote it:
+ *     only the sizes given here are public.
+ *   - `f32_` kernels compute in the real type of their build: float32, or float64 in the twin that checks gradients.
+ *   - Outputs are overwritten, except where the word "adds" stands. Inputs and outputs do not overlap unless said.
+ */
+type Ptr = number;
+type Int = number;
+type Real = number;
+type Kernel<Arguments extends number[]> = (n: number, ...rest: Arguments) => void;
+
+export interface Kernels {
+  // ── elementwise: n elements ─────────────────────────────────────────────────────────────────────────────────────
+  /** x[i] = value */
+  f32_fill: Kernel<[x: Ptr, value: Real]>;
+  /** y[i] = x[i] */
+  f32_copy: Kernel<[x: Ptr, y: Ptr]>;
+  /** z = x + y      (z may be x or y) */
+  f32_add: Kernel<[x: Ptr, y: Ptr, z: Ptr]>;
+  /** z = x - y      (z may be x or y) */
+  f32_sub: Kernel<[x: Ptr, y: Ptr, z: Ptr]>;
+  /** z = x * y      (z may be x or y) */
+  f32_mul: Kernel<[x: Ptr, y: Ptr, z: Ptr]>;
+  /** y = a * x      (y may be x) */
+  f32_scale: Kernel<[x: Ptr, y: Ptr, a: Real]>;
+  /** y += a * x */
+  f32_axpy: Kernel<[x: Ptr, y: Ptr, a: Real]>;
+  /** y = 1 / (1 + exp(-x)) */
+  f32_sigmoid: Kernel<[x: Ptr, y: Ptr]>;
+  /** dx = dy * y * (1 - y) */
+  f32_sigmoid_backward: Kernel<[y: Ptr, dy: Ptr, dx: Ptr]>;
+
+  // ── rows and time: copies, broadcasts, sums ─────────────────────────────────────────────────────────────────────
+  /** n rows of `width` elements: y[row][i] = x[row][i]. Concatenation, slicing, and their gradients. */
+  f32_copy_columns: Kernel<[x: Ptr, ldx: Int, y: Ptr, ldy: Int, width: Int]>;
+  /** n rows: y[row][c] = x[row][c] * row0[c]      (the last axis scaled by a vector of C) */
+  f32_mul_row: Kernel<[x: Ptr, row0: Ptr, y: Ptr, C: Int]>;
+  /** n rows: y[row][c] = x[row][c] * scale[c] + shift[c]      (y may be x) */
+  f32_affine_row: Kernel<[x: Ptr, scale: Ptr, shift: Ptr, y: Ptr, C: Int]>;
+  /** n rows: y[row] = x[index[row]], index i32 */
+  f32_gather_rows: Kernel<[x: Ptr, index: Ptr, y: Ptr, width: Int]>;
+  /** ONE item (n = 1): for each of `rows`, dx[index[row]] adds dy[row]. The caller clears dx. */
+  f32_scatter_rows: Kernel<[dy: Ptr, index: Ptr, dx: Ptr, rows: Int, width: Int]>;
+  /** n elements: y[t][i] = a * x[i] for t in 0..T-1, y[t] lying `stride` elements apart */
+  f32_repeat: Kernel<[x: Ptr, y: Ptr, T: Int, stride: Int, a: Real]>;
+  /** n elements: y[i] = a * sum_t x[t][i], x[t] lying `stride` elements apart */
+  f32_sum_over: Kernel<[x: Ptr, y: Ptr, T: Int, stride: Int, a: Real]>;
+  /** n blocks of 4096 elements (the last may be short): partial[block] = sum of x over the block, `total` elements in all */
+  f32_sum: Kernel<[x: Ptr, partial: Ptr, total: Int]>;
+  /** the same with squares: partial[block] = sum x^2 */
+  f32_sum_squares: Kernel<[x: Ptr, partial: Ptr, total: Int]>;
+  /** n blocks of 256 rows (the last may be short): partial[block][c] = sum of x[row][c] */
+  f32_column_sums: Kernel<[x: Ptr, partial: Ptr, rows: Int, C: Int, ldx: Int]>;
+  /** … partial[block][c] = sum (x[row][c] - mean[c])^2 */
+  f32_column_squares: Kernel<[x: Ptr, mean: Ptr, partial: Ptr, rows: Int, C: Int]>;
+  /** … partial[block][c] = sum dy[row][c] * (x[row][c] - mean[c]) */
+  f32_column_dots: Kernel<[x: Ptr, mean: Ptr, dy: Ptr, partial: Ptr, rows: Int, C: Int]>;
+  /** n columns: y[c] = a * sum over blocks of partial[block][c], summed in float64 in block order */
+  f32_combine_columns: Kernel<[partial: Ptr, y: Ptr, blocks: Int, C: Int, a: Real]>;
+
+  // ── normalisation ───────────────────────────────────────────────────────────────────────────────────────────────
+  /** n rows: dx[row][c] = a[c] * dy[row][c] + b[c] * x[row][c] + k[c]      (batch norm backward, with its coefficients) */
+  f32_norm_backward: Kernel<[x: Ptr, dy: Ptr, a: Ptr, b: Ptr, k: Ptr, dx: Ptr, C: Int]>;
+
+  // ── dense convolution (indirect GEMM) and 1x1 ───────────────────────────────────────────────────────────────────
+  /**
+   * n = taps (kh*kw): table[tap][p] = row index of the input pixel that output pixel p sees through the tap, or -1 in the padding.
+   * table: i32 [taps][B*OH*OW].  Input [B,H,W], output [B,OH,OW].
+   */
+  conv_table: Kernel<[table: Ptr, B: Int, H: Int, W: Int, OH: Int, OW: Int, kw: Int, stride: Int, padding: Int, dilation: Int]>;
+  /**
+   * The transposed table: table[tap][q] = row index of the OUTPUT pixel that input pixel q feeds through the tap, or -1.
+   * table: i32 [taps][B*H*W]; same arguments.
+   */
+  conv_table_transposed: Kernel<[table: Ptr, B: Int, H: Int, W: Int, OH: Int, OW: Int, kw: Int, stride: Int, padding: Int, dilation: Int]>;
+  /** n = ceil(N/8) panels: packs w [N][taps][K] for f32_conv / f32_gemm. packed holds ceil(N/8)*8*taps*K elements. */
+  conv_pack: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int]>;
+  /** n = ceil(K/8) panels: packs w [N][taps][K] with the roles of N and K exchanged, for the input gradient. packed: ceil(K/8)*8*taps*N. */
+  conv_pack_transposed: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int]>;
+  /**
+   * n output pixels: y[p][j] = bias[j] + sum_tap sum_k x[table[tap][p]][k] * w[j][tap][k],  j < N. bias 0 (null) for none.
+   * `pixels` is the length of one table row.
+   */
+  f32_conv: Kernel<[x: Ptr, ldx: Int, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, bias: Ptr, y: Ptr, ldy: Int, N: Int]>;
+  /** n rows: y[p][j] = bias[j] + sum_k x[p][k] * w[j][k]      (1x1 convolution, stride 1, no padding; linear) */
+  f32_gemm: Kernel<[x: Ptr, ldx: Int, K: Int, packed: Ptr, bias: Ptr, y: Ptr, ldy: Int, N: Int]>;
+  /**
+   * n = taps*K rows (tap-major) of the weight gradient, transposed: dwt[tap][k][j] = sum_p x[table[tap][p]][k] * dy[p][j].
+   * table 0 (null) means 1x1: the input row is p itself.
+   */
+  f32_conv_weight_grad: Kernel<[x: Ptr, ldx: Int, table: Ptr, pixels: Int, K: Int, dy: Ptr, ldy: Int, N: Int, dwt: Ptr]>;
+  /** n output channels: dw[j][tap*K + k] = dwt[tap*K + k][j];  rows = taps*K */
+  conv_unpack_weight_grad: Kernel<[dwt: Ptr, dw: Ptr, N: Int, rows: Int]>;
+
+  // ── depthwise convolution: NC4HW4 with halo ─────────────────────────────────────────────────────────────────────
+  /**
+   * n = B*ceil(C/4) planes: x4[b][c/4][Hp][Wp][4] from x [B,H,W,C] (row stride C), pixel (y,x) at (top + y*step, left + x*step), zeros elsewhere.
+   * step > 1 spreads the rows of a strided output's gradient.
+   */
+  nc4_pack: Kernel<[x: Ptr, x4: Ptr, H: Int, W: Int, C: Int, Hp: Int, Wp: Int, top: Int, left: Int, step: Int]>;
+  /** the same from spike bytes: the low nibble as a number */
+  nc4_pack_spikes: Kernel<[s: Ptr, x4: Ptr, H: Int, W: Int, C: Int, Hp: Int, Wp: Int, top: Int, left: Int, step: Int]>;
+  /** n = ceil(C/4): w4[c/4][tap][4] from w [C][taps]; flip = 1 reverses the taps (for the input gradient) */
+  depthwise_pack: Kernel<[w: Ptr, w4: Ptr, C: Int, taps: Int, flip: Int]>;
+  /** n = B*ceil(C/4) planes: y[b][oy][ox][c] = bias[c] + sum_tap x4[b][c][oy*stride + ky*dilation][ox*stride + kx*dilation] * w[c][tap];  y is NHWC */
+  f32_depthwise: Kernel<[x4: Ptr, w4: Ptr, bias: Ptr, y: Ptr, C: Int, Hp: Int, Wp: Int, OH: Int, OW: Int, kh: Int, kw: Int, stride: Int, dilation: Int]>;
+  /** n = ceil(C/4): dw[c][tap] = sum over b, oy, ox of x4[b][c][oy*stride + ky*dilation][ox*stride + kx*dilation] * dy[b][oy][ox][c] */
+  f32_depthwise_weight_grad: Kernel<[x4: Ptr, dy: Ptr, dw: Ptr, B: Int, C: Int, Hp: Int, Wp: Int, OH: Int, OW: Int, kh: Int, kw: Int, stride: Int, dilation: Int]>;
+
+  // ── pooling, upsampling, padding ────────────────────────────────────────────────────────────────────────────────
+  /** n output rows of pixels (B*OH): max over k x k, padding counts as -inf. argmax (u8, B*OH*OW*C) gets ky*k+kx of the first maximum in row-major order. */
+  f32_maxpool: Kernel<[x: Ptr, y: Ptr, argmax: Ptr, H: Int, W: Int, C: Int, OH: Int, OW: Int, k: Int, stride: Int, padding: Int]>;
+  /** n images (B): dx = 0, then dx at each argmax adds dy */
+  f32_maxpool_backward: Kernel<[dy: Ptr, argmax: Ptr, dx: Ptr, H: Int, W: Int, C: Int, OH: Int, OW: Int, k: Int, stride: Int, padding: Int]>;
+  /** n output rows of pixels (B*H*factor): nearest, y [B,H*factor,W*factor,C] */
+  f32_upsample_nearest: Kernel<[x: Ptr, y: Ptr, H: Int, W: Int, C: Int, factor: Int]>;
+  /** n input rows of pixels (B*H): dx = sum of the factor x factor block of dy */
+  f32_upsample_nearest_backward: Kernel<[dy: Ptr, dx: Ptr, H: Int, W: Int, C: Int, factor: Int]>;
+  /** n output rows of pixels (B*(H+2*pad)): x in the interior, border[c] around it */
+  f32_pad: Kernel<[x: Ptr, border: Ptr, y: Ptr, H: Int, W: Int, C: Int, pad: Int]>;
+  /** n rows of pixels of x (B*H): dx = the interior of dy [B,H+2*pad,W+2*pad,C] */
+  f32_crop: Kernel<[dy: Ptr, dx: Ptr, H: Int, W: Int, C: Int, pad: Int]>;
+
+  // ── neurons: n neurons, T timesteps `stride` elements apart; spike bytes are value | windowOpen << 4 ─────────────
+  /**
+   * Integer firing (I-LIF):  h[t] = decay*v[t-1] + gain*x[t];  s[t] = round(clamp(h[t], 0, D));  v[t] = h[t] - s[t];  v[-1] = 0.
+   * Round half to even. Window open where 0 <= h <= D. For COCO's I-LIF gain is 1, for Gen1's gain = decay = 1/2.
+   */
+  f32_fire_integer: Kernel<[x: Ptr, s: Ptr, T: Int, stride: Int, decay: Real, gain: Real, D: Int]>;
+  /** dh[t] = window[t]*ds[t] + decay*dh[t+1];  dx[t] = gain*dh[t]      (reset detached: d v/d h = 1) */
+  f32_fire_integer_backward: Kernel<[s: Ptr, ds: Ptr, dx: Ptr, T: Int, stride: Int, decay: Real, gain: Real]>;
+  /**
+   * Binary firing (IF, LIF, PLIF):  h[t] = decay*v[t-1] + gain*x[t];  s[t] = [h[t] >= threshold];
+   * v[t] = h[t] - threshold*s[t] (reset 0, "subtract"), h[t]*(1 - s[t]) (reset 1, "zero"), h[t] (reset 2, "none").  h is kept for the backward pass.
+   */
+  f32_fire_binary: Kernel<[x: Ptr, h: Ptr, s: Ptr, T: Int, stride: Int, decay: Real, gain: Real, threshold: Real, reset: Int]>;
+  /**
+   * g = surrogate'(h - threshold): kind 0 rectangular [|u| < 1/(2 alpha)]*alpha, 1 atan alpha/(2(1+(pi/2 alpha u)^2)), 2 sigmoid alpha*sig(alpha u)(1-sig(alpha u)),
+   * 3 triangular max(0, 1 - |alpha u|)*alpha.  dh[t] = g*(ds[t] + resetTerm) + (dv/dh)*dv[t]; dv[t-1] = decay*dh[t]; dx[t] = gain*dh[t];
+   * resetTerm (only if attached = 1): -threshold*dv[t] (subtract) or -h[t]*dv[t] (zero).
+   */
+  f32_fire_binary_backward: Kernel<[h: Ptr, s: Ptr, ds: Ptr, dx: Ptr, T: Int, stride: Int, decay: Real, gain: Real, threshold: Real, reset: Int, attached: Int, kind: Int, alpha: Real]>;
+
+  // ── spikes: bytes, event lists, convolutions that add only where something fired ─────────────────────────────────
+  /** n elements: y[i] = value of s[i] as a number */
+  spikes_to_f32: Kernel<[s: Ptr, y: Ptr]>;
+  /** n elements: s[i] = byte with value x[i] (an integer 0..15) and the window bit clear */
+  spikes_from_f32: Kernel<[x: Ptr, s: Ptr]>;
+  /**
+   * n pixels: the events of pixel p, u16 (c << 4 | value) with value > 0, stand in channel order from events + 2*C*p; their number is counts[p] (i32).
+   * C is at most 4095. The slot of a pixel is C entries, so that pixels can be done in any order.
+   */
+  spike_events: Kernel<[s: Ptr, events: Ptr, counts: Ptr, C: Int]>;
+  /** the events of virtual step d: entries (c << 4 | 1) where value > d */
+  spike_events_above: Kernel<[s: Ptr, events: Ptr, counts: Ptr, C: Int, d: Int]>;
+  /** n = 1: writes to out (f64 x 3) over `total` bytes: sum of values, how many are non-zero, how many windows are open */
+  spike_statistics: Kernel<[s: Ptr, total: Int, out: Ptr]>;
+  /** n = ceil(N/32): packs w [N][taps][K] for spike_conv. packed: ceil(N/32)*32*taps*K elements. */
+  spike_conv_pack: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int]>;
+  /** n output pixels: y[p][j] = bias[j] + sum_tap sum over events (c, value) of pixel table[tap][p] of value * w[j][tap][c].  table 0 (null): 1x1. */
+  spike_conv: Kernel<[events: Ptr, counts: Ptr, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, bias: Ptr, y: Ptr, ldy: Int, N: Int]>;
+
+  // ── exact spike arithmetic: int32 weights on a power-of-two grid per output channel, integer accumulators ────────
+  /**
+   * n output channels: scale[j] = 2^-e with the largest e <= 40 for which D * sum |w[j]| * 2^e < 2^30, and
+   * q[j][i] = round-half-even(w[j][i] / scale[j]) as i32.  `size` = taps*K. Sums of D-fold weights can then never overflow, so any order gives the same bits.
+   */
+  fixed_quantize: Kernel<[w: Ptr, q: Ptr, scale: Ptr, size: Int, D: Int]>;
+  /** n = ceil(N/32): spike_conv_pack for i32 */
+  fixed_pack: Kernel<[q: Ptr, packed: Ptr, N: Int, taps: Int, K: Int]>;
+  /** n output pixels: y[p][j] (i32, ldy = N) adds value * q[j][tap][c] for each event */
+  fixed_multiply_accumulate: Kernel<[events: Ptr, counts: Ptr, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, y: Ptr, N: Int]>;
+  /** n output pixels: y[p][j] (i32) adds q[j][tap][c] for each event. Additions only: the lists are those of one virtual step. */
+  fixed_accumulate: Kernel<[events: Ptr, counts: Ptr, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, y: Ptr, N: Int]>;
+  /** n output pixels: depthwise, y[p][c] (i32) adds value * q[tap][c] for each event (c, value) of pixel table[tap][p].  q is [taps][C]. */
+  fixed_depthwise_multiply_accumulate: Kernel<[events: Ptr, counts: Ptr, table: Ptr, pixels: Int, taps: Int, C: Int, q: Ptr, y: Ptr]>;
+  /** … adds q[tap][c]: additions only */
+  fixed_depthwise_accumulate: Kernel<[events: Ptr, counts: Ptr, table: Ptr, pixels: Int, taps: Int, C: Int, q: Ptr, y: Ptr]>;
+  /** n rows: y[p][j] = bias[j] + scale[j] * acc[p][j] (i32 to real; bias may be null).  y may be acc in the float32 builds. */
+  fixed_to_f32: Kernel<[acc: Ptr, scale: Ptr, bias: Ptr, y: Ptr, N: Int]>;
+
+  // ── losses: n rows or elements ──────────────────────────────────────────────────────────────────────────────────
+  /** n rows: y[row] = softmax(x[row]) over `bins` */
+  f32_softmax: Kernel<[x: Ptr, y: Ptr, bins: Int]>;
+  /** dx = y * (dy - sum(dy*y)) */
+  f32_softmax_backward: Kernel<[y: Ptr, dy: Ptr, dx: Ptr, bins: Int]>;
+  /** n rows: y[row] = sum_j j * softmax(x[row])[j]      (the expectation of a DFL side) */
+  f32_expectation: Kernel<[x: Ptr, y: Ptr, bins: Int]>;
+  /** dx[j] = dy * p[j] * (j - y), p recomputed */
+  f32_expectation_backward: Kernel<[x: Ptr, y: Ptr, dy: Ptr, dx: Ptr, bins: Int]>;
+  /** n elements: max(x, 0) - x*target + log(1 + exp(-|x|)) */
+  f32_bce_with_logits: Kernel<[x: Ptr, target: Ptr, y: Ptr]>;
+  /** dx = dy * (sigmoid(x) - target) */
+  f32_bce_with_logits_backward: Kernel<[x: Ptr, target: Ptr, dy: Ptr, dx: Ptr]>;
+  /** n rows (one side of one box): with t = target[row] in [0, bins-1), l = floor(t): y = -(l+1-t)*log p[l] - (t-l)*log p[l+1], p = softmax(x[row]) */
+  f32_dfl: Kernel<[x: Ptr, target: Ptr, y: Ptr, bins: Int]>;
+  /** dx[j] = dy * (p[j] - [j=l](l+1-t) - [j=l+1](t-l)) */
+  f32_dfl_backward: Kernel<[x: Ptr, target: Ptr, dy: Ptr, dx: Ptr, bins: Int]>;
+  /** n rows of boxes [x1,y1,x2,y2]: CIoU with eps 1e-7 as the ultralytics reference computes it in xyxy mode (h gets + eps, w does not; alpha constant in the gradient) */
+  f32_ciou: Kernel<[box1: Ptr, box2: Ptr, y: Ptr]>;
+  /** the gradients with respect to both boxes: dbox1, dbox2 [n,4] (either may be null) */
+  f32_ciou_backward: Kernel<[box1: Ptr, box2: Ptr, dy: Ptr, dbox1: Ptr, dbox2: Ptr]>;
+
+  // ── optimiser: n elements ───────────────────────────────────────────────────────────────────────────────────────
+  /** g = clip*dw + decay*w;  m = momentum*m + g;  w -= lr * (nesterov ? g + momentum*m : m) */
+  f32_sgd: Kernel<[w: Ptr, dw: Ptr, m: Ptr, lr: Real, momentum: Real, decay: Real, clip: Real, nesterov: Int]>;
+  /** average = d*average + (1-d)*w */
+  f32_ema: Kernel<[w: Ptr, average: Ptr, d: Real]>;
+}
+
+/** The same kernels as a build exports them: over the half-open range [begin, end) of their items. */
+export type RangeKernels = {
+  [Name in keyof Kernels]: (begin: number, ...rest: Parameters<Kernels[Name]>) => void;
+};

@@ -1,0 +1,166 @@
+/**
+ * The meta SNN blocks of SpikeYOLO (Luo et al., arXiv:2407.20708, sec. 3.2). All shapes are [T, B, H, W, C].
+ *
+ * Residuals travel as membrane current, never as spikes: every block takes a current and returns one, and fires inside, before each
+ * convolution. Convolutions have no bias unless said.
+ */
+import { add, conv2d, fire, isRecording, mulRow, reshape, Spikes, type Neuron, type Tensor, type Value } from "../engine/index.ts";
+import { BatchNorm2d, BatchNormPad, Conv2d, perTimestep, type NormOptions } from "./layers.ts";
+import { Module } from "./module.ts";
+
+/** What all blocks of one network share. */
+export interface BlockOptions { readonly neuron: Neuron; readonly norm: NormOptions }
+
+/** fire, convolve, normalise: [.., in] -> [.., out]; padding keeps the size at stride 1. */
+export class SpikingConv extends Module {
+  readonly conv: Conv2d;
+  readonly norm: BatchNorm2d;
+  constructor(inChannels: number, outChannels: number, kernel: number, stride: number, readonly options: BlockOptions) {
+    super();
+    this.conv = new Conv2d(inChannels, outChannels, kernel, { stride, padding: kernel >> 1 });
+    this.norm = new BatchNorm2d(outChannels, options.norm);
+  }
+  forward(x: Tensor): Tensor {
+    const s = fire(x, this.options.neuron);
+    return perTimestep(s, (frames) => this.norm.forward(this.conv.forward(frames)));
+  }
+}
+
+/**
+ * Patch embedding: (fire,) convolve with bias, normalise. The first of a network has no neuron before it: it reads the real-valued image,
+ * 7x7 at stride 4.
+ */
+export class DownSampling extends Module {
+  readonly conv: Conv2d;
+  readonly norm: BatchNorm2d;
+  constructor(inChannels: number, outChannels: number, readonly first: boolean, readonly options: BlockOptions) {
+    super();
+    const geometry = first ? { kernel: 7, stride: 4, padding: 2 } : { kernel: 3, stride: 2, padding: 1 };
+    this.conv = new Conv2d(inChannels, outChannels, geometry.kernel, { ...geometry, bias: true });
+    this.norm = new BatchNorm2d(outChannels, options.norm);
+  }
+  forward(x: Tensor): Tensor {
+    const input: Value = this.first ? x : fire(x, this.options.neuron);
+    return perTimestep(input, (frames) => this.norm.forward(this.conv.forward(frames)));
+  }
+}
+
+/**
+ * A 3x3 convolution in factors, linear from end to end so that it can be folded into one:
+ * 1x1 in -> in, norm with padding, 3x3 depthwise, 1x1 in -> out, norm. Takes spikes, fires nowhere inside.
+ */
+export class RepConv extends Module {
+  readonly reduce: Conv2d;
+  readonly reduceNorm: BatchNormPad;
+  readonly depthwise: Conv2d;
+  readonly expand: Conv2d;
+  readonly expandNorm: BatchNorm2d;
+  constructor(inChannels: number, outChannels: number, norm: NormOptions) {
+    super();
+    this.reduce = new Conv2d(inChannels, inChannels, 1);
+    this.reduceNorm = new BatchNormPad(inChannels, 1, norm);
+    this.depthwise = new Conv2d(inChannels, inChannels, 3, { groups: inChannels });
+    this.expand = new Conv2d(inChannels, outChannels, 1);
+    this.expandNorm = new BatchNorm2d(outChannels, norm);
+  }
+  /** Frames [N, H, W, in] -> [N, H, W, out] */
+  forward(s: Value): Tensor {
+    const mixed = this.reduceNorm.forward(this.reduce.forward(s)); // [N, H + 2, W + 2, in]
+    return this.expandNorm.forward(this.expand.forward(this.depthwise.forward(mixed)));
+  }
+}
+
+/** The same for separable convolutions: norm with padding directly on spikes, 1x1 in -> out, 3x3 depthwise. No norm at the end. */
+export class SepRepConv extends Module {
+  readonly norm: BatchNormPad;
+  readonly pointwise: Conv2d;
+  readonly depthwise: Conv2d;
+  constructor(inChannels: number, outChannels: number, norm: NormOptions) {
+    super();
+    this.norm = new BatchNormPad(inChannels, 1, norm);
+    this.pointwise = new Conv2d(inChannels, outChannels, 1);
+    this.depthwise = new Conv2d(outChannels, outChannels, 3, { groups: outChannels });
+  }
+  /** Frames [N, H, W, in] -> [N, H, W, out] */
+  forward(s: Value): Tensor {
+    const fold = !this.training && !isRecording() && s instanceof Spikes;
+    return this.depthwise.forward(fold ? this.pointwiseOnSpikes(s) : this.pointwise.forward(this.norm.forward(s)));
+  }
+  /**
+   * The norm folded into the 1x1, so that it stays a convolution of spikes: W (scale s + shift) = (W scale) s + W shift.
+   * The padding is zero spikes, since the border of the norm is what it makes of zero.
+   */
+  private pointwiseOnSpikes(s: Spikes): Tensor {
+    const { weight, inChannels, outChannels } = this.pointwise, { scale, shift } = this.norm.norm.affine();
+    const bias = conv2d(reshape(shift, [1, 1, 1, inChannels]), weight);
+    return this.pointwise.forwardWith(s, mulRow(weight, scale), reshape(bias, [outChannels]), { padding: 1 });
+  }
+}
+
+/** Separable mixing in space and channels, C -> 2C -> C: 1x1, 7x7 depthwise, SepRepConv, each after firing and before a norm. */
+export class SeparableConv extends Module {
+  readonly expand: Conv2d;
+  readonly expandNorm: BatchNorm2d;
+  readonly depthwise: Conv2d;
+  readonly depthwiseNorm: BatchNorm2d;
+  readonly project: SepRepConv;
+  readonly projectNorm: BatchNorm2d;
+  constructor(channels: number, kernel: number, readonly options: BlockOptions) {
+    super();
+    const wide = 2 * channels, { norm } = options;
+    this.expand = new Conv2d(channels, wide, 1);
+    this.expandNorm = new BatchNorm2d(wide, norm);
+    this.depthwise = new Conv2d(wide, wide, kernel, { padding: kernel >> 1, groups: wide });
+    this.depthwiseNorm = new BatchNorm2d(wide, norm);
+    this.project = new SepRepConv(wide, channels, norm);
+    this.projectNorm = new BatchNorm2d(channels, norm);
+  }
+  forward(x: Tensor): Tensor {                                                                                  // [.., C]
+    const { neuron } = this.options;
+    const wide = perTimestep(fire(x, neuron), (s) => this.expandNorm.forward(this.expand.forward(s)));          // [.., 2C]
+    const near = perTimestep(fire(wide, neuron), (s) => this.depthwiseNorm.forward(this.depthwise.forward(s))); // [.., 2C]
+    return perTimestep(fire(near, neuron), (s) => this.projectNorm.forward(this.project.forward(s)));           // [.., C]
+  }
+}
+
+/** SNN-Block-1 (early stages): x + SeparableConv(x), then two plain 3x3 convolutions C -> rC -> C around a second shortcut. */
+export class AllConvBlock extends Module {
+  readonly separable: SeparableConv;
+  readonly conv1: SpikingConv;
+  readonly conv2: SpikingConv;
+  constructor(channels: number, ratio: number, kernel: number, options: BlockOptions) {
+    super();
+    this.separable = new SeparableConv(channels, kernel, options);
+    this.conv1 = new SpikingConv(channels, channels * ratio, 3, 1, options);
+    this.conv2 = new SpikingConv(channels * ratio, channels, 3, 1, options);
+  }
+  forward(x: Tensor): Tensor {
+    const mixed = add(this.separable.forward(x), x);
+    return add(mixed, this.conv2.forward(this.conv1.forward(mixed)));
+  }
+}
+
+/** SNN-Block-2 (late stages): the same with RepConvs in place of the plain 3x3 convolutions. */
+export class ConvBlock extends Module {
+  readonly separable: SeparableConv;
+  readonly conv1: RepConv;
+  readonly norm1: BatchNorm2d;
+  readonly conv2: RepConv;
+  readonly norm2: BatchNorm2d;
+  constructor(channels: number, ratio: number, kernel: number, readonly options: BlockOptions) {
+    super();
+    const wide = channels * ratio, { norm } = options;
+    this.separable = new SeparableConv(channels, kernel, options);
+    this.conv1 = new RepConv(channels, wide, norm);
+    this.norm1 = new BatchNorm2d(wide, norm);
+    this.conv2 = new RepConv(wide, channels, norm);
+    this.norm2 = new BatchNorm2d(channels, norm);
+  }
+  forward(x: Tensor): Tensor {
+    const { neuron } = this.options;
+    const mixed = add(this.separable.forward(x), x);
+    const wide = perTimestep(fire(mixed, neuron), (s) => this.norm1.forward(this.conv1.forward(s)));            // [.., rC]
+    const back = perTimestep(fire(wide, neuron), (s) => this.norm2.forward(this.conv2.forward(s)));             // [.., C]
+    return add(mixed, back);
+  }
+}

@@ -1,0 +1,11 @@
+/** Layers, neurons, blocks, and what trains them. */
+export { Buffer, Module } from "./module.ts";
+export { BatchNorm2d, BatchNormPad, Conv2d, observeConvolutions, perTimestep, type Conv2dOptions, type NormOptions } from "./layers.ts";
+export { AllConvBlock, ConvBlock, DownSampling, RepConv, SeparableConv, SepRepConv, SpikingConv, type BlockOptions } from "./blocks.ts";
+export { ilif, ilifGen1, integrateAndFire, largestSpike, leaky } from "./neurons.ts";
+export * as surrogates from "./surrogates.ts";
+export { NonFiniteGradient, SGD, type SGDOptions } from "./optimizers.ts";
+export { referenceRecipe, schedule, type Rates, type Recipe, type Schedule, type Settings } from "./schedules.ts";
+export { EMA, type EMAOptions } from "./ema.ts";
+export { loadCheckpoint, restore, saveCheckpoint, tensorsOf, WrongModelError, type Checkpoint, type NamedTensors } from "./checkpoint.ts";
+export { FormatError, readSafetensors, writeSafetensors } from "./safetensors.ts";

@@ -1,0 +1,128 @@
+/** Layers on frames [N, H, W, C]. Sequences [T, B, H, W, C] pass through them with time folded into the batch. */
+import {
+  batchNorm, batchStatistics, conv2d, Parameter, padWith, reshape, tensor, valuesOf, Spikes, Tensor, type ConvAttributes, type Random, type Value,
+} from "../engine/index.ts";
+import { Buffer, Module } from "./module.ts";
+
+/** Runs a layer on frames [T*B, ...] and gives back [T, B, ...]. Time is folded here and nowhere else. */
+export function perTimestep<V extends Value>(x: V, layer: (frames: V) => Tensor): Tensor {
+  const [T, B, ...rest] = x.shape;
+  const y = layer(reshape(x, [T * B, ...rest]));
+  return reshape(y, [T, B, ...y.shape.slice(1)]);
+}
+
+/** One convolution as it ran: what went in, what came out. */
+export type ConvolutionObserver = (layer: Conv2d, x: Value, y: Tensor) => void;
+let observer: ConvolutionObserver | undefined;
+
+/** Calls `see` after each convolution that runs inside: for firing rates, operation counts and profiles. */
+export function observeConvolutions<R>(see: ConvolutionObserver, run: () => R): R {
+  const before = observer;
+  observer = see;
+  try { return run(); } finally { observer = before; }
+}
+
+export interface Conv2dOptions extends Partial<ConvAttributes> { bias?: boolean }
+
+/** Convolution [N, H, W, in] -> [N, OH, OW, out]; weight [out, kernel, kernel, in / groups]. */
+export class Conv2d extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter | undefined;
+  private readonly attributes: ConvAttributes;
+
+  constructor(readonly inChannels: number, readonly outChannels: number, readonly kernel: number, { bias = false, stride = 1, padding = 0, dilation = 1, groups = 1 }: Conv2dOptions = {}) {
+    super();
+    this.attributes = { stride, padding, dilation, groups };
+    this.weight = new Parameter([outChannels, kernel, kernel, inChannels / groups]);
+    this.bias = bias ? new Parameter([outChannels], "bias") : undefined;
+  }
+
+  /** PyTorch's default: weight and bias from U(-1/sqrt(fanIn), 1/sqrt(fanIn)). */
+  override reset(random: Random): void {
+    const bound = 1 / Math.sqrt(this.weight.size / this.outChannels);
+    for (const parameter of [this.weight, this.bias]) {
+      const values = parameter?.data ?? [];
+      for (let i = 0; i < values.length; i++) values[i] = random.uniform(-bound, bound);
+    }
+  }
+
+  forward(x: Value): Tensor { return this.observed(x, conv2d(x, this.weight, this.bias, this.attributes)); }
+
+  /** The same layer with other values in place of its own, as when a norm before it is folded in. */
+  forwardWith(x: Value, weight: Tensor, bias: Tensor, attributes: Partial<ConvAttributes>): Tensor {
+    return this.observed(x, conv2d(x, weight, bias, { ...this.attributes, ...attributes }));
+  }
+
+  /** Multiply-accumulates for one output pixel. */
+  get macsPerPixel(): number { return this.weight.size; }
+
+  private observed(x: Value, y: Tensor): Tensor {
+    observer?.(this, x, y);
+    return y;
+  }
+}
+
+export interface NormOptions {
+  readonly eps: number;
+  /** Share of the new statistics in the running ones. */
+  readonly momentum: number;
+}
+
+/** Batch normalisation of [N, H, W, C] (arXiv:1502.03167). The running variance takes the unbiased estimate, as PyTorch does. */
+export class BatchNorm2d extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+  readonly runningMean: Buffer;
+  readonly runningVariance: Buffer;
+
+  constructor(readonly channels: number, readonly options: NormOptions = { eps: 1e-5, momentum: 0.1 }) {
+    super();
+    this.weight = new Parameter([channels], "norm", new Float32Array(channels).fill(1));
+    this.bias = new Parameter([channels], "bias");
+    this.runningMean = new Buffer([channels]);
+    this.runningVariance = new Buffer([channels], 1);
+  }
+
+  forward(x: Tensor): Tensor {
+    const { eps } = this.options;
+    if (!this.training) return batchNorm(x, this.weight, this.bias, { mean: this.runningMean, variance: this.runningVariance, eps, ofBatch: false });
+    const statistics = batchStatistics(x);
+    this.update(statistics.mean, statistics.variance, x.size / this.channels);
+    return batchNorm(x, this.weight, this.bias, { ...statistics, eps, ofBatch: true });
+  }
+
+  /** The affine map that this is in eval mode: y = scale x + shift, per channel. */
+  affine(): { scale: Tensor; shift: Tensor } {
+    const [gamma, beta, mean, variance] = [this.weight, this.bias, this.runningMean, this.runningVariance].map((p) => p.data);
+    const scale = gamma.map((g, c) => g / Math.sqrt(variance[c] + this.options.eps));
+    return { scale: tensor(scale), shift: tensor(beta.map((b, c) => b - mean[c] * scale[c])) };
+  }
+
+  private update(mean: Tensor, variance: Tensor, rows: number): void {
+    const { momentum } = this.options;
+    const [m, v, runningMean, runningVariance] = [mean, variance, this.runningMean, this.runningVariance].map((p) => p.data);
+    const unbiased = rows > 1 ? rows / (rows - 1) : 1;
+    for (let c = 0; c < this.channels; c++) {
+      runningMean[c] += momentum * (m[c] - runningMean[c]);
+      runningVariance[c] += momentum * (v[c] * unbiased - runningVariance[c]);
+    }
+  }
+}
+
+/**
+ * Batch norm, then a border of what the norm makes of zero: beta - runningMean gamma / sqrt(runningVariance + eps). In training the inside uses
+ * the statistics of the batch and the border the running ones after this very forward; no gradient goes through the border.
+ */
+export class BatchNormPad extends Module {
+  readonly norm: BatchNorm2d;
+  constructor(channels: number, readonly pad: number, options?: NormOptions) {
+    super();
+    this.norm = new BatchNorm2d(channels, options);
+  }
+
+  /** [N, H, W, C] -> [N, H + 2 pad, W + 2 pad, C] */
+  forward(x: Value): Tensor {
+    const y = this.norm.forward(x instanceof Spikes ? valuesOf(x) : x);
+    return padWith(y, { border: this.norm.affine().shift, pad: this.pad });
+  }
+}
