@@ -1,0 +1,235 @@
+/**
+ * Mean average precision as SpikeYOLO's trainer computes it while training (ultralytics). It is not pycocotools' and not VOC's:
+ * the matching and the interpolation differ in the third digit.
+ */
+import { iou } from "./boxes.ts";
+import type { Detection } from "./nms.ts";
+
+/** A true object: corners in the same pixels as the detections. */
+export interface Truth {
+  readonly class: number;
+  readonly x1: number;
+  readonly y1: number;
+  readonly x2: number;
+  readonly y2: number;
+}
+
+/** 0.50, 0.55 … 0.95, as float32 has them. */
+export const iouThresholds: readonly number[] = Array.from({ length: 10 }, (_, i) => Math.fround((50 + 5 * i) / 100));
+
+export interface ClassScores {
+  readonly class: number;
+  readonly truths: number;
+  readonly detections: number;
+  /** Average precision at each threshold. */
+  readonly ap: readonly number[];
+  readonly ap50: number;
+  /** Mean over the thresholds. */
+  readonly map: number;
+  readonly precision: number;
+  readonly recall: number;
+  readonly f1: number;
+}
+
+/** Means over the classes that have truths. Precision, recall and F1 are at the first threshold and at `confidence`. */
+export interface DetectionScores {
+  readonly images: number;
+  readonly truths: number;
+  readonly detections: number;
+  /** At the first threshold, 0.5. */
+  readonly map50: number;
+  readonly map: number;
+  /** 0.1 mAP50 + 0.9 mAP: what the best checkpoint is best in. */
+  readonly fitness: number;
+  readonly precision: number;
+  readonly recall: number;
+  readonly f1: number;
+  /** Where the smoothed mean F1 is largest. */
+  readonly confidence: number;
+  readonly perClass: readonly ClassScores[];
+}
+
+/** Collects an evaluation picture by picture; keeps a score and a few bits per detection, no boxes. */
+export class DetectionMetrics {
+  private readonly classes = new Map<number, ClassRecord>();
+  private images = 0;
+  constructor(readonly thresholds: readonly number[] = iouThresholds) {
+    if (thresholds.length < 1 || thresholds.length > 32) throw new Error(`metrics: expected 1 to 32 IoU thresholds, got ${thresholds.length}`);
+  }
+
+  /** One picture: detections by descending score, as NMS gives them, and all truths. */
+  add(detections: readonly Detection[], truths: readonly Truth[]): void {
+    const correct = matchDetections(detections, truths, this.thresholds);
+    for (const [d, { class: category, score }] of detections.entries()) {
+      let bits = 0;
+      for (let t = 0; t < this.thresholds.length; t++) bits |= correct[d * this.thresholds.length + t] << t;
+      const record = this.record(category);
+      record.scores.push(score);
+      record.correct.push(bits);
+    }
+    for (const truth of truths) this.record(truth.class).truths++;
+    this.images++;
+  }
+
+  /**
+   * The scores of all pictures so far. Without truths, or without detections, every mean is 0; so are the scores of a class that has
+   * truths but no detections. Detections of classes without truths count in no mean, as in the reference.
+   */
+  result(): DetectionScores {
+    const curves = [...this.classes.entries()].filter(([, record]) => record.truths > 0).sort(([a], [b]) => a - b)
+      .map(([category, record]) => ({ category, record, ...classCurves(record, this.thresholds.length) }));
+    const mean = (values: readonly number[]): number => (values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length);
+
+    const f1Curves = curves.map(({ precision, recall }) => precision.map((p, k) => 2 * p * recall[k] / (p + recall[k] + TINY)));
+    const meanF1 = Float64Array.from({ length: POINTS }, (_, k) => mean(f1Curves.map((f1) => f1[k])));
+    const best = firstMaximum(smooth(meanF1, 0.1));
+
+    const perClass = curves.map(({ category, record, ap, precision, recall }, c): ClassScores => ({
+      class: category, truths: record.truths, detections: record.scores.length,
+      ap, ap50: ap[0], map: mean(ap), precision: precision[best], recall: recall[best], f1: f1Curves[c][best],
+    }));
+    const map50 = mean(perClass.map((row) => row.ap50)), map = mean(perClass.map((row) => row.map));
+    const records = [...this.classes.values()];
+    return {
+      images: this.images,
+      truths: records.reduce((sum, record) => sum + record.truths, 0),
+      detections: records.reduce((sum, record) => sum + record.scores.length, 0),
+      map50, map, fitness: fitness({ map50, map }),
+      precision: mean(perClass.map((row) => row.precision)), recall: mean(perClass.map((row) => row.recall)), f1: mean(perClass.map((row) => row.f1)),
+      confidence: curves.length === 0 ? 0 : confidenceAt(best),
+      perClass,
+    };
+  }
+
+  private record(category: number): ClassRecord {
+    let record = this.classes.get(category);
+    if (!record) this.classes.set(category, record = { truths: 0, scores: [], correct: [] });
+    return record;
+  }
+}
+
+export const fitness = ({ map50, map }: { readonly map50: number; readonly map: number }): number => 0.1 * map50 + 0.9 * map;
+
+interface ClassRecord {
+  truths: number;
+  /** Of each detection, in the order they came. */
+  readonly scores: number[];
+  /** Bit t: correct at threshold t. */
+  readonly correct: number[];
+}
+
+/**
+ * Which detections of one picture are correct at which threshold: [detections, thresholds], 0 or 1.
+ *
+ * Each detection stands for the one truth of its class that it overlaps most (the later one of equals); each truth takes the most
+ * confident of the detections that stand for it and reach the threshold. A detection whose favourite is taken gets no second choice.
+ */
+export function matchDetections(detections: readonly Detection[], truths: readonly Truth[], thresholds: readonly number[]): Uint8Array {
+  const found = corners(detections), wanted = corners(truths);
+  const correct = new Uint8Array(detections.length * thresholds.length);
+  const taken = new Uint8Array(truths.length * thresholds.length);
+  for (const [d, detection] of detections.entries()) {
+    if (d > 0 && detection.score > detections[d - 1].score) {
+      throw new Error(`metrics: expected detections by descending score, got ${detection.score} after ${detections[d - 1].score}`);
+    }
+    let favourite = -1, most = 0;
+    for (const [g, truth] of truths.entries()) {
+      if (truth.class !== detection.class) continue;
+      const shared = iou(wanted, g, found, d);
+      if (shared >= most) { most = shared; favourite = g; }
+    }
+    if (favourite < 0) continue;
+    for (const [t, threshold] of thresholds.entries()) {
+      const claim = favourite * thresholds.length + t;
+      if (!(most >= threshold) || taken[claim]) continue;
+      taken[claim] = 1;
+      correct[d * thresholds.length + t] = 1;
+    }
+  }
+  return correct;
+}
+
+function corners(boxes: readonly Omit<Truth, "class">[]): Float64Array {
+  const out = new Float64Array(4 * boxes.length);
+  for (const [i, { x1, y1, x2, y2 }] of boxes.entries()) out.set([x1, y1, x2, y2], 4 * i);
+  return out;
+}
+
+// ---- curves ----
+
+const POINTS = 1000;
+const TINY = 1e-16;
+
+const confidenceAt = (k: number): number => (k === POINTS - 1 ? 1 : k * (1 / (POINTS - 1)));
+
+/** Average precision at each threshold; precision and recall over confidence at the first threshold, at POINTS confidences from 0 to 1. */
+function classCurves({ truths, scores, correct }: ClassRecord, thresholds: number): { ap: number[]; precision: Float64Array; recall: Float64Array } {
+  const n = scores.length;
+  const precisionCurve = new Float64Array(POINTS), recallCurve = new Float64Array(POINTS);
+  if (n === 0) return { ap: new Array<number>(thresholds).fill(0), precision: precisionCurve, recall: recallCurve };
+
+  const order = Array.from(scores, (_, i) => i).sort((i, j) => scores[j] - scores[i] || i - j);
+  const falling = Float64Array.from(order, (i) => -scores[i]); // negated, because interpolation wants to rise
+  const precision = new Float64Array(n), recall = new Float64Array(n);
+  const ap: number[] = [];
+  for (let t = 0; t < thresholds; t++) {
+    let hits = 0;
+    for (let k = 0; k < n; k++) {
+      hits += (correct[order[k]] >>> t) & 1;
+      precision[k] = hits / (k + 1);
+      recall[k] = hits / (truths + TINY);
+    }
+    if (t === 0) for (let k = 0; k < POINTS; k++) {
+      precisionCurve[k] = interpolate(-confidenceAt(k), falling, precision, 1);
+      recallCurve[k] = interpolate(-confidenceAt(k), falling, recall, 0);
+    }
+    ap.push(averagePrecision(recall, precision));
+  }
+  return { ap, precision: precisionCurve, recall: recallCurve };
+}
+
+/** Area under the falling envelope of precision over recall, closed by (0, 1) and (1, 0), by the trapezoid rule on 101 recalls. */
+function averagePrecision(recall: Float64Array, precision: Float64Array): number {
+  const n = recall.length;
+  const x = new Float64Array(n + 2), y = new Float64Array(n + 2);
+  x.set(recall, 1); y.set(precision, 1);
+  y[0] = 1; x[n + 1] = 1;
+  for (let i = n; i >= 0; i--) y[i] = Math.max(y[i], y[i + 1]);
+
+  let area = 0, before = interpolate(0, x, y, 1);
+  for (let k = 1; k <= 100; k++) {
+    const now = interpolate(k * 0.01, x, y, 1);
+    area += 0.01 * (before + now) / 2;
+    before = now;
+  }
+  return area;
+}
+
+/** y at `at`, linear between the rising x (of equal x the last counts), `left` before the first x, the last y after the last x. */
+function interpolate(at: number, x: Float64Array, y: Float64Array, left: number): number {
+  let low = 0, high = x.length; // how many x are <= at
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (x[middle] <= at) low = middle + 1; else high = middle;
+  }
+  const i = low - 1;
+  if (i < 0) return left;
+  if (i === x.length - 1 || x[i] === at) return y[i];
+  return y[i] + (y[i + 1] - y[i]) / (x[i + 1] - x[i]) * (at - x[i]);
+}
+
+/** Moving average over a share of the curve, the ends held. */
+function smooth(y: Float64Array, share: number): Float64Array {
+  const width = Math.floor(Math.round(y.length * share * 2) / 2) + 1, half = width >> 1;
+  return y.map((_, k) => {
+    let sum = 0;
+    for (let i = k - half; i <= k + half; i++) sum += y[Math.min(Math.max(i, 0), y.length - 1)] * (1 / width);
+    return sum;
+  });
+}
+
+function firstMaximum(values: Float64Array): number {
+  let best = 0;
+  for (let k = 1; k < values.length; k++) if (values[k] > values[best]) best = k;
+  return best;
+}
