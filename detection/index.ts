@@ -1,0 +1,10 @@
+/** Detectors, their losses and their metrics. */
+export { SpikeYOLO, spikeYOLO, type DetectorInput, type SpikeYOLOConfig, type SpikeYOLOSize } from "./spikeyolo.ts";
+export { type Prediction } from "./head.ts";
+export { detectionLoss, lossGains, type BoxTargets, type DetectionLoss, type LossGains } from "./loss.ts";
+export { nonMaxSuppression, predictionNms, validationNms, type Detection, type NmsOptions } from "./nms.ts";
+export { DetectionMetrics, fitness, type DetectionScores, type Truth } from "./metrics.ts";
+export { energy, type EnergyLayer, type EnergyReport } from "./energy.ts";
+export { loadReference, toReference } from "./weights.ts";
+export { countDifferences, predict, type InferenceForm, type PredictOptions } from "./predictor.ts";
+export { FiringRate, NonFiniteLoss, train, validate, type EndEvent, type EpochEvent, type StepEvent, type Store, type TrainEvent, type TrainingBatch, type TrainingData, type TrainOptions, type TrainRecipe } from "./trainer.ts";

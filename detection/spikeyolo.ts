@@ -1,0 +1,157 @@
+/**
+ * SpikeYOLO (Luo et al., "Integer-Valued Training and Spike-Driven Inference Spiking Neural Network for High-performance and
+ * Energy-efficient Object Detection", arXiv:2407.20708). One class, sizes as records; T, D and the neuron are fields.
+ */
+import { concat, noGrad, Random, repeatOverTime, show, tensor, Tensor, upsampleNearest } from "../engine/index.ts";
+import { AllConvBlock, ConvBlock, DownSampling, SpikingConv, type BlockOptions } from "../nn/blocks.ts";
+import { perTimestep, type NormOptions } from "../nn/layers.ts";
+import { Module } from "../nn/module.ts";
+import { ilif } from "../nn/neurons.ts";
+import type { Neuron } from "../engine/index.ts";
+import { DetectHead, SpikeSPPF, type Prediction } from "./head.ts";
+
+/** How deep and wide a SpikeYOLO is. Channels of the stages are int(128 width), int(256 width), int(512 width), int(1024 width). */
+export interface SpikeYOLOSize {
+  readonly depth: number;
+  readonly width: number;
+  /** Upper bound of channels before `width` multiplies them. */
+  readonly maxChannels: number;
+  /** Expansion of the last block: 1 in n and s, 2 in m and l. */
+  readonly lastRatio: number;
+}
+
+export interface SpikeYOLOConfig extends SpikeYOLOSize {
+  readonly classes: number;
+  /** Timesteps. An image is shown T times; a sequence [T, B, H, W, 3] brings its own. */
+  readonly T: number;
+  /** Largest integer that a neuron emits in one timestep, unless `neuron` says otherwise. */
+  readonly D: number;
+  readonly neuron: Neuron;
+  readonly norm: NormOptions;
+  /** Seed of the initial weights. */
+  readonly seed: number;
+}
+
+/**
+ * The published sizes, and `small` for trying things on a CPU. m and l reach 47,841,856 and 68,478,400 parameters at 80 classes: the published
+ * table says 48.1 and 68.8 M, which no edit of the released network reaches.
+ */
+export const spikeYOLO = {
+  n: { depth: 0.33, width: 0.375, maxChannels: 1024, lastRatio: 1 },
+  s: { depth: 0.33, width: 0.5, maxChannels: 1024, lastRatio: 1 },
+  m: { depth: 0.5, width: 0.625, maxChannels: 7024, lastRatio: 2 },
+  l: { depth: 0.5, width: 0.75, maxChannels: 1024, lastRatio: 2 },
+  small: { depth: 0.33, width: 0.125, maxChannels: 1024, lastRatio: 1 },
+} as const satisfies Record<string, SpikeYOLOSize>;
+
+const defaults = { classes: 80, T: 1, D: 4, norm: { eps: 1e-3, momentum: 0.03 }, seed: 0 };
+
+/** Strides of the three levels at which objects are found. */
+export const STRIDES = [8, 16, 32] as const;
+
+/** How many blocks a stage of `n` has at this depth. The reference rounds half to even. */
+function repeats(n: number, depth: number): number {
+  const exact = n * depth, floor = Math.floor(exact);
+  const nearest = exact - floor === 0.5 ? floor + (floor % 2) : Math.round(exact);
+  return Math.max(nearest, 1);
+}
+
+const times = <M>(n: number, make: () => M): M[] => Array.from({ length: n }, make);
+
+/** A stage: blocks one after the other. */
+const through = (blocks: readonly { forward(x: Tensor): Tensor }[], x: Tensor): Tensor => blocks.reduce((y, block) => block.forward(y), x);
+
+const upsample = (x: Tensor): Tensor => perTimestep(x, (frames) => upsampleNearest(frames, { factor: 2 }));
+
+/** An image batch [B, H, W, 3] or an event sequence [T, B, H, W, 3], as a tensor or as plain values 0..1. */
+export type DetectorInput = Tensor | { readonly shape: readonly number[]; readonly data: ArrayLike<number> };
+
+export class SpikeYOLO extends Module {
+  readonly config: SpikeYOLOConfig;
+  readonly stem: DownSampling;
+  readonly stage2: AllConvBlock[];
+  readonly down3: DownSampling;
+  readonly stage3: AllConvBlock[];
+  readonly down4: DownSampling;
+  readonly stage4: ConvBlock[];
+  readonly down5: DownSampling;
+  readonly stage5: ConvBlock[];
+  readonly pool5: SpikeSPPF;
+  readonly lateral5: SpikingConv;
+  readonly topDown4: ConvBlock;
+  readonly lateral4: SpikingConv;
+  readonly topDown3: AllConvBlock;
+  readonly lateral3: SpikingConv;
+  readonly out3: AllConvBlock;
+  readonly down3to4: SpikingConv;
+  readonly out4: ConvBlock;
+  readonly down4to5: SpikingConv;
+  readonly out5: ConvBlock;
+  readonly head: DetectHead;
+
+  constructor(config: SpikeYOLOSize & Partial<SpikeYOLOConfig>) {
+    super();
+    const full = { ...defaults, ...config };
+    this.config = { ...full, neuron: full.neuron ?? ilif(full.D) };
+    const { depth, width, maxChannels, lastRatio, classes, norm, neuron } = this.config;
+    const options: BlockOptions = { neuron, norm };
+    const [c1, c2, c3, c4] = [128, 256, 512, 1024].map((channels) => Math.trunc(channels * width));
+    const pooled = Math.ceil((Math.min(1024, maxChannels) * width) / 8) * 8; // the one layer whose channels the reference rounds up to 8
+    if (pooled !== c4) throw new Error(`SpikeYOLO: width ${width} gives ${c4} channels in stage 5, which must be a multiple of 8`);
+
+    this.stem = new DownSampling(3, c1, true, options);
+    this.stage2 = times(repeats(3, depth), () => new AllConvBlock(c1, 4, 7, options));
+    this.down3 = new DownSampling(c1, c2, false, options);
+    this.stage3 = times(repeats(6, depth), () => new AllConvBlock(c2, 4, 7, options));
+    this.down4 = new DownSampling(c2, c3, false, options);
+    this.stage4 = times(repeats(9, depth), () => new ConvBlock(c3, 3, 7, options));
+    this.down5 = new DownSampling(c3, c4, false, options);
+    this.stage5 = times(repeats(3, depth), () => new ConvBlock(c4, 2, 7, options));
+    this.pool5 = new SpikeSPPF(c4, c4, 5, options);
+
+    this.lateral5 = new SpikingConv(c4, c3, 1, 1, options);
+    this.topDown4 = new ConvBlock(c3, 3, 7, options);
+    this.lateral4 = new SpikingConv(2 * c3, c2, 1, 1, options);
+    this.topDown3 = new AllConvBlock(c2, 4, 7, options);
+    this.lateral3 = new SpikingConv(2 * c2, c2, 1, 1, options);
+    this.out3 = new AllConvBlock(c2, 4, 7, options);
+    this.down3to4 = new SpikingConv(c2, c2, 3, 2, options);
+    this.out4 = new ConvBlock(c3, 3, 7, options);
+    this.down4to5 = new SpikingConv(c3, c3, 3, 2, options);
+    this.out5 = new ConvBlock(c4, lastRatio, 7, options);
+    this.head = new DetectHead(classes, [c2, c3, c4], STRIDES, options);
+    this.initialize(new Random(this.config.seed));
+    this.head.initializeBiases();
+  }
+
+  /** Raw predictions of the three levels, averaged over time. */
+  forward(input: DetectorInput): Prediction {
+    const x = this.sequence(input);                                  // [T, B, H, W, 3]          shapes at width 0.5
+    const p2 = through(this.stage2, this.stem.forward(x));           // [T, B, H/4,  W/4,   64]
+    const p3 = through(this.stage3, this.down3.forward(p2));         // [T, B, H/8,  W/8,  128]
+    const p4 = through(this.stage4, this.down4.forward(p3));         // [T, B, H/16, W/16, 256]
+    const p5 = this.pool5.forward(through(this.stage5, this.down5.forward(p4))); // [T, B, H/32, W/32, 512]
+
+    const l5 = this.lateral5.forward(p5);                            // [T, B, H/32, W/32, 256]
+    const t4 = concat(this.topDown4.forward(upsample(l5)), p4);      // [T, B, H/16, W/16, 512]
+    const l4 = this.lateral4.forward(t4);                            // [T, B, H/16, W/16, 128]
+    const t3 = concat(this.topDown3.forward(upsample(l4)), p3);      // [T, B, H/8,  W/8,  256]
+    const n3 = this.out3.forward(this.lateral3.forward(t3));         // [T, B, H/8,  W/8,  128]
+    const n4 = this.out4.forward(concat(this.down3to4.forward(n3), l4)); // [T, B, H/16, W/16, 256]
+    const n5 = this.out5.forward(concat(this.down4to5.forward(n4), l5)); // [T, B, H/32, W/32, 512]
+    return this.head.forward([n3, n4, n5]);
+  }
+
+  /** Decoded boxes and class scores, without gradients: [B, A, 4 + classes], centre x, centre y, width, height in pixels, then scores 0..1. */
+  detect(input: DetectorInput): Tensor { return noGrad(() => this.head.decode(this.forward(input))); }
+
+  /** [T, B, H, W, 3]: images are shown T times; a sequence has its own T. */
+  private sequence(input: DetectorInput): Tensor {
+    const [H, W, C] = input.shape.slice(-3), largest = STRIDES[2];
+    if (input.shape.length < 4 || input.shape.length > 5 || C !== 3 || H % largest || W % largest) {
+      throw new Error(`SpikeYOLO: expected images [B, H, W, 3] or a sequence [T, B, H, W, 3] with sides that are multiples of ${largest}, got ${show(input.shape)}`);
+    }
+    const x = input instanceof Tensor ? input : tensor(input.data, input.shape);
+    return x.shape.length === 5 ? x : repeatOverTime(x, { T: this.config.T });
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * The only file that knows how others name and lay out weights: the state_dict of the public SpikeYOLO reference
+ * (github.com/BICLab/SpikeYOLO), convolutions as [out, in, kh, kw].
+ */
+import { show, type Parameter } from "../engine/index.ts";
+import { AllConvBlock, ConvBlock, DownSampling, RepConv, SeparableConv, SepRepConv, SpikingConv } from "../nn/blocks.ts";
+import { BatchNorm2d, BatchNormPad, Conv2d } from "../nn/layers.ts";
+import { Buffer, Module } from "../nn/module.ts";
+import { Branch, DetectHead, SpikeSPPF } from "./head.ts";
+import { SpikeYOLO } from "./spikeyolo.ts";
+
+/** A tensor of someone else's file: row-major values in their layout. */
+export interface ForeignTensor { readonly shape: readonly number[]; readonly data: ArrayLike<number> }
+
+type Kind = abstract new (...args: never[]) => Module;
+
+/** What the reference calls the parts of each of our modules. */
+const NAMES = new Map<Kind, Readonly<Record<string, string>>>([
+  [Conv2d, { weight: "weight", bias: "bias" }],
+  [BatchNorm2d, { weight: "weight", bias: "bias", runningMean: "running_mean", runningVariance: "running_var" }],
+  [BatchNormPad, { norm: "bn" }],
+  [SpikingConv, { conv: "conv", norm: "bn" }],
+  [DownSampling, { conv: "encode_conv", norm: "encode_bn" }],
+  [RepConv, { reduce: "body.0", reduceNorm: "body.1", depthwise: "body.2.0", expand: "body.2.1", expandNorm: "body.2.2" }],
+  [SepRepConv, { norm: "body.0", pointwise: "body.1.0", depthwise: "body.1.1" }],
+  [SeparableConv, { expand: "pwconv1", depthwise: "dwconv2", project: "pwconv3", expandNorm: "bn1", depthwiseNorm: "bn2", projectNorm: "bn3" }],
+  [AllConvBlock, { separable: "Conv", conv1: "conv1", conv2: "conv2" }],
+  [ConvBlock, { separable: "Conv", conv1: "conv1", norm1: "bn1", conv2: "conv2", norm2: "bn2" }],
+  [SpikeSPPF, { reduce: "cv1", join: "cv2" }],
+  [Branch, { conv1: "0", conv2: "1", predict: "2.conv" }],
+  [DetectHead, { box: "cv2", class: "cv3", bins: "dfl.conv.weight" }],
+  [SpikeYOLO, {
+    stem: "model.1", stage2: "model.2", down3: "model.3", stage3: "model.4", down4: "model.5", stage4: "model.6", down5: "model.7", stage5: "model.8",
+    pool5: "model.9", lateral5: "model.10", topDown4: "model.12", lateral4: "model.14", topDown3: "model.16", lateral3: "model.18", out3: "model.19",
+    down3to4: "model.20", out4: "model.22", down4to5: "model.23", out5: "model.25", head: "model.26",
+  }],
+]);
+
+/** Every weight and buffer of a module under the reference's name. A stage of one block has no index there. */
+export function referenceNames(module: Module, prefix = ""): Map<string, Parameter | Buffer> {
+  const named = new Map<string, Parameter | Buffer>();
+  const names = NAMES.get(module.constructor as Kind);
+  if (!names) throw new Error(`weights: the reference has no module like ${module.constructor.name}`);
+  const visit = (name: string, part: unknown): void => {
+    if (part instanceof Module) for (const [inner, tensor] of referenceNames(part, `${name}.`)) named.set(inner, tensor);
+    else if (Array.isArray(part)) part.forEach((member, i) => visit(part.length > 1 ? `${name}.${i}` : name, member));
+    else if (part) named.set(name, part as Parameter | Buffer);
+  };
+  for (const [field, theirs] of Object.entries(names)) visit(prefix + theirs, (module as unknown as Record<string, unknown>)[field]);
+  return named;
+}
+
+/** [out, kh, kw, in] -> [out, in, kh, kw]; other shapes stay, but for the DFL bins, which are the weight of a 1x1 convolution there. */
+function theirShape(name: string, shape: readonly number[]): readonly number[] {
+  if (name.endsWith("dfl.conv.weight")) return [1, shape[0], 1, 1];
+  return shape.length === 4 ? [shape[0], shape[3], shape[1], shape[2]] : shape;
+}
+
+/** Position in our layout -> position in theirs. */
+function* positions(shape: readonly number[]): Generator<number> {
+  if (shape.length !== 4) { for (let i = 0; i < shape.reduce((n, d) => n * d, 1); i++) yield i; return; }
+  const [O, kh, kw, I] = shape;
+  for (let o = 0; o < O; o++) for (let y = 0; y < kh; y++) for (let x = 0; x < kw; x++) for (let i = 0; i < I; i++) yield ((o * I + i) * kh + y) * kw + x;
+}
+
+/**
+ * Copies weights of the reference into a module. Everything is checked before anything is written: a missing name or another shape is refused.
+ * Step counters (num_batches_tracked) and names that the module does not have are left alone; the latter are returned.
+ */
+export function loadReference(module: Module, tensors: ReadonlyMap<string, ForeignTensor>): string[] {
+  const named = referenceNames(module);
+  for (const [name, ours] of named) {
+    const theirs = tensors.get(name), expected = theirShape(name, ours.shape);
+    if (!theirs) throw new Error(`weights: ${name} ${show(expected)} is missing; the file holds another model`);
+    if (theirs.shape.join() !== expected.join()) throw new Error(`weights: ${name}: expected ${show(expected)}, got ${show(theirs.shape)}; the file holds another size of model`);
+  }
+  for (const [name, ours] of named) {
+    const { data } = tensors.get(name)!, view = ours.data;
+    let i = 0;
+    for (const position of positions(ours.shape)) view[i++] = data[position];
+  }
+  return [...tensors.keys()].filter((name) => !named.has(name) && !name.endsWith("num_batches_tracked"));
+}
+
+/** The weights of a module as the reference names and lays them out. */
+export function toReference(module: Module): Map<string, ForeignTensor> {
+  return new Map([...referenceNames(module)].map(([name, ours]) => [name, { shape: theirShape(name, ours.shape), data: inTheirLayout(ours.shape, ours.data) }]));
+}
+
+/** Values of ours, such as a gradient, in their order. */
+export function inTheirLayout(shape: readonly number[], values: ArrayLike<number>): Float64Array {
+  const out = new Float64Array(values.length);
+  let i = 0;
+  for (const position of positions(shape)) out[position] = values[i++];
+  return out;
+}
