@@ -9,14 +9,18 @@ export interface Host {
   readonly bytes: 4 | 8;
   readonly kernels: Kernels;
   readonly memory: Memory;
+  /** Threads that run a large kernel. */
+  readonly threads: number;
+  /** Ends the workers, where there are any. */
+  stop(): Promise<void>;
 }
 
 let current: Host | undefined;
 
 /** Loads the best kernels that this machine runs (or the build asked for) and makes them the ones that ops use. */
 export async function loadKernels(options: LoadOptions = {}): Promise<Host> {
-  const { build, bytes, kernels, memory } = await instantiateKernels(options);
-  return (current = { build, bytes, kernels, memory: new Memory(memory) });
+  const { memory, ...loaded } = await instantiateKernels(options);
+  return (current = { ...loaded, memory: new Memory(memory) });
 }
 
 export function host(): Host {

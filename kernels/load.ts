@@ -1,16 +1,20 @@
 /**
- * Picks a build and instantiates it: relaxed SIMD > SIMD > reference, in Node and in browsers.
+ * Picks a build and instantiates it: relaxed SIMD > SIMD > reference, each with threads where memory can be shared, in Node and in browsers.
  * A build is accepted when the host compiles it AND computes the right value with it; hosts exist that do only the first.
  */
+import { CONTROL } from "./control.mjs";
+import { Pool } from "./pool.ts";
 import { referenceKernels } from "./reference/index.ts";
 import type { Kernels, RangeKernels } from "./signatures.ts";
 
 export type Build = "relaxed" | "simd" | "reference" | "reference64";
 
 /** First byte that kernels do not use for their own constants. */
-export const HEAP_BASE = 65536;
+export const HEAP_BASE = CONTROL + 4096;
 const PAGE = 65536;
 const MAX_PAGES = 65536; // 4 GiB
+/** Threads that are taken without being asked for. */
+const MOST_THREADS = 8;
 
 export interface LoadedKernels {
   readonly build: Build;
@@ -20,40 +24,62 @@ export interface LoadedKernels {
   readonly kernels: Kernels;
   /** The same kernels over a range [begin, end) of their items. */
   readonly ranges: RangeKernels;
+  /** How many threads run a large kernel: the caller's and those of the pool. */
+  readonly threads: number;
+  /** Ends the pool's workers. */
+  stop(): Promise<void>;
 }
 
 export interface LoadOptions {
   /** Force one build instead of the best that this host runs rightly. */
   build?: Build;
+  /** Threads for large kernels, this one included; default: one per core that this process may use. 1 where memory cannot be shared. */
+  threads?: number;
 }
 
 /** Loads the kernels. Throws if a forced build does not run here. */
-export async function instantiateKernels({ build }: LoadOptions = {}): Promise<LoadedKernels> {
+export async function instantiateKernels({ build, threads }: LoadOptions = {}): Promise<LoadedKernels> {
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 64)) throw new Error(`kernels: threads must be a whole number from 1 to 64, got ${threads}`);
   if (build === "reference" || build === "reference64") return reference(build);
-  const wanted: Build[] = build ? [build] : ["relaxed", "simd"];
-  for (const candidate of wanted) {
-    const loaded = await compiled(candidate as "relaxed" | "simd");
+  const team = canShareMemory() ? threads ?? (await cores()) : 1;
+  for (const candidate of build ? [build] : (["relaxed", "simd"] as const)) {
+    const loaded = await compiled(candidate, team);
     if (loaded) return loaded;
   }
   if (build) throw new Error(`kernels: build "${build}" does not run on this host (no such SIMD, or it computes wrong values); leave the choice to the loader`);
   return reference("reference");
 }
 
+const alone = { threads: 1, stop: async () => {} };
+
 function reference(build: "reference" | "reference64"): LoadedKernels {
-  const memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES });
+  const memory = new WebAssembly.Memory({ initial: 2, maximum: MAX_PAGES });
   const wide = build === "reference64";
   const ranges = referenceKernels(memory, wide ? "f64" : "f32");
-  return { build, bytes: wide ? 8 : 4, memory, kernels: fromZero(ranges), ranges };
+  return { build, bytes: wide ? 8 : 4, memory, kernels: fromZero(ranges), ranges, ...alone };
 }
 
-async function compiled(build: "relaxed" | "simd"): Promise<LoadedKernels | undefined> {
+async function compiled(build: "relaxed" | "simd", threads: number): Promise<LoadedKernels | undefined> {
   if (build === "relaxed") await allowRelaxedSimd();
-  const bytes = await readBuild(build);
+  const shared = threads > 1;
+  const bytes = await readBuild(shared ? `${build}-threads` : build);
   if (!WebAssembly.validate(bytes)) return undefined;
-  const memory = new WebAssembly.Memory({ initial: HEAP_BASE / PAGE, maximum: MAX_PAGES });
-  const { instance } = await WebAssembly.instantiate(bytes, { env: { memory } });
+  const memory = new WebAssembly.Memory({ initial: 2, maximum: MAX_PAGES, shared });
+  const module = await WebAssembly.compile(bytes), instance = await WebAssembly.instantiate(module, { env: { memory } });
   const ranges = instance.exports as unknown as RangeKernels;
-  return computesRightly(ranges, memory) ? { build, bytes: 4, memory, kernels: fromZero(ranges), ranges } : undefined;
+  if (!computesRightly(ranges, memory)) return undefined;
+  if (!shared) return { build, bytes: 4, memory, kernels: fromZero(ranges), ranges, ...alone };
+  const pool = await Pool.start(threads, memory, module, instance.exports);
+  return { build, bytes: 4, memory, kernels: pool.door(ranges), ranges, threads, stop: () => pool.stop() };
+}
+
+/** The constructor of a shared memory succeeds in pages that may not share it; what counts is whether the page is isolated. */
+const canShareMemory = (): boolean => isNode || (globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated === true;
+
+async function cores(): Promise<number> {
+  if (!isNode) return Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS);
+  const { availableParallelism } = await import("node:os");
+  return Math.min(availableParallelism(), MOST_THREADS);
 }
 
 /** Callers give a count; the single-thread door runs the whole range [0, count). */
