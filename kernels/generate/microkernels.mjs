@@ -1,0 +1,148 @@
+/**
+ * Writes the unrolled micro-kernels: AssemblyScript has no macros, and an accumulator must be a local to live in a register.
+ * Run by the build before asc; the output (assembly/generated) is not edited and not checked in.
+ *
+ * Fifteen v128 registers decide every size. V8 11 (Node 20) loads all that a basic block needs before it computes, so what a
+ * block loads and what it accumulates must fit together: 4x8 = 8 accumulators + 2 weight vectors + 4 broadcasts. The early
+ * exits between unrolled steps end the blocks; without them the loads pile up and spill (16 instead of 45 GFLOP/s).
+ */
+import { mkdirSync, writeFileSync } from "node:fs";
+
+const range = (n) => Array.from({ length: n }, (_, i) => i);
+const lines = (n, line) => range(n).map(line).join("\n");
+const list = (n, item, separator = ", ") => range(n).map(item).join(separator);
+
+/** y[r][0..7] = bias + sum_tap sum_k x[row r of the tap][k] * b[tap][k][0..7] for MR output pixels. */
+const convTile = (MR) => {
+  const step = (u) => `
+      b0 = v128.load(w, ${32 * u}), b1 = v128.load(w, ${32 * u + 16});
+${lines(MR, (r) => `      s = v128.load32_splat(a${r}, ${4 * u}); lo${r} = madd(s, b0, lo${r}); hi${r} = madd(s, b1, hi${r});`)}`;
+  const advance = (k) => `${list(MR, (r) => `a${r} += ${4 * k}`)}, w += ${32 * k}`;
+  return `
+/** Rows past \`last\` repeat row \`last\`: the same sum is stored twice. */
+export function conv_tile${MR}x8(
+  x: usize, ldx: usize, table: usize, nextTap: usize, taps: i32, K: i32, b: usize, bias: usize, y: usize, ldy: usize, last: i32, columns: i32,
+): void {
+  const ${list(MR, (r) => `r${r} = <usize>min(${r}, last)`)};
+  let lo0 = bias ? v128.load(bias) : f32x4.splat(0), hi0 = bias ? v128.load(bias, 16) : f32x4.splat(0);
+  let ${list(MR - 1, (r) => `lo${r + 1} = lo0, hi${r + 1} = hi0`)};
+  let b0: v128, b1: v128, s: v128;
+  for (let tap = 0; tap < taps; tap++, table += nextTap) {
+    let ${list(MR, (r) => `a${r} = x + r${r} * ldx`)};
+    if (table) {
+      const ${list(MR, (r) => `i${r} = load<i32>(table + (r${r} << 2))`)};
+      if ((${list(MR, (r) => `i${r}`, " & ")}) < 0) { b += <usize>K << 5; continue; } // the tap sees padding only
+${lines(MR, (r) => `      a${r} = rowOf(x, ldx, i${r});`)}
+    }
+    for (let k = K, w = b; k > 0; k -= 4, ${advance(4)}) {${range(4).map((u) => (u ? `
+      if (k <= ${u}) break;` : "") + step(u)).join("")}
+    }
+    b += <usize>K << 5;
+  }
+  // + 0 makes every zero positive, so that a skipped tap and a tap of zeros agree to the bit
+  const zero4 = f32x4.splat(0);
+${lines(MR, (r) => `  store8(y + r${r} * ldy, f32x4.add(lo${r}, zero4), f32x4.add(hi${r}, zero4), columns);`)}
+}
+`;
+};
+
+/** dwt[r][0..7] += sum_p x[row of p][r] * dy[p][0..7] for MR neighbouring input channels: the running sum goes on where it was. */
+const gradTile = (MR) => {
+  const pixels = (row) => range(4).map((u) => `${u ? `
+    if (dy >= end) break;` : ""}
+    ${row}
+    b0 = v128.load(dy), b1 = v128.load(dy, 16);
+${lines(MR, (r) => `    s = v128.load32_splat(a, ${4 * r}); lo${r} = madd(s, b0, lo${r}); hi${r} = madd(s, b1, hi${r});`)}
+    dy += ldy;`).join("");
+  return `
+export function weight_grad_tile${MR}x8(
+  x: usize, ldx: usize, table: usize, pixels: i32, dy: usize, ldy: usize, dwt: usize, ldw: usize, rows: i32, columns: i32,
+): void {
+  const end = dy + <usize>pixels * ldy;
+  const ${list(MR, (r) => `to${r} = dwt + <usize>min(${r}, rows - 1) * ldw`)};
+  let ${list(MR, (r) => `lo${r} = v128.load(to${r}), hi${r} = v128.load(to${r}, 16)`)};
+  let a: usize, b0: v128, b1: v128, s: v128;
+  if (table) while (dy < end) {${pixels("a = rowOf(x, ldx, load<i32>(table)); table += 4;")}
+  }
+  else while (dy < end) {${pixels("a = x; x += ldx;")}
+  }
+${lines(MR, (r) => `  ${r ? `if (${r} < rows) ` : ""}store8(to${r}, lo${r}, hi${r}, columns);`)}
+}
+`;
+};
+
+/** y[i] = bias + sum_ky sum_kx q[ky][i + kx] * w[ky][kx] for W neighbouring output pixels of four channels. */
+const depthwiseTile = (k, W) => `
+// @ts-ignore: decorator
+@inline function tile${k}x${k}w${W}(q: usize, rowBytes: usize, w: usize, bias4: v128, y: usize, ldy: usize, channels: i32): void {
+  let ${list(W, (i) => `y${i} = bias4`)};
+  for (let ky = 0; ky < ${k}; ky++, q += rowBytes, w += ${16 * k}) {
+    let w4: v128;
+${lines(k, (kx) => `    w4 = v128.load(w, ${16 * kx}); ${list(W, (i) => `y${i} = madd(v128.load(q, ${16 * (i + kx)}), w4, y${i});`, " ")}`)}
+  }
+  if (channels == LANES) {
+${lines(W, (i) => `    v128.store(y${i ? ` + ${i} * ldy` : ""}, y${i});`)}
+  } else {
+${lines(W, (i) => `    storeLanes(y${i ? ` + ${i} * ldy` : ""}, y${i}, channels);`)}
+  }
+}
+`;
+
+/** Rows of outputs in tiles; the last tile of a row steps back and repeats what it overlaps, so that nothing is left over. */
+const depthwiseRows = (k) => {
+  const row = (W) => `for (let ox = 0; ox < OW; ox += ${W}) {
+      const i = <usize>min(ox, OW - ${W});
+      tile${k}x${k}w${W}(q + (i << 4), rowBytes, w, bias4, y + i * ldy, ldy, channels);
+    }`;
+  return `${[10, 8, 4, 1].map((W) => depthwiseTile(k, W)).join("")}
+export function depthwise_rows${k}x${k}(q: usize, rowBytes: usize, w: usize, bias: usize, y: usize, ldy: usize, rows: i32, OW: i32, channels: i32): void {
+  const bias4 = bias ? v128.load(bias) : f32x4.splat(0);
+  const ten = OW >= 10 && (OW + 9) / 10 * 10 <= (OW + 7) / 8 * 8; // the wider tile, unless it repeats more than the other
+  for (let oy = 0; oy < rows; oy++, q += rowBytes, y += <usize>OW * ldy) {
+    if (ten) ${row(10)}
+    else if (OW >= 8) ${row(8)}
+    else if (OW >= 4) ${row(4)}
+    else ${row(1)}
+  }
+}
+`;
+};
+
+/** dw[ky][kx] += sum over rows and columns of x[oy + ky][ox + kx] * dy[oy][ox] for kh x kw taps of four channels, U pixels at a time. */
+const depthwiseGrad = (kh, kw, U) => {
+  const pixels = (U) => `
+${lines(U, (i) => `      g${i} = v128.load(g${i ? ` + ${i} * ldy` : ""});`)}
+${lines(kh, (ky) => lines(U + kw - 1, (j) => {
+    const taps = range(kw).filter((kx) => j - kx >= 0 && j - kx < U);
+    return `      v = v128.load(q${ky}, ${16 * j}); ${taps.map((kx) => `d${ky}${kx} = madd(v, g${j - kx}, d${ky}${kx});`).join(" ")}`;
+  }))}
+      ${list(kh, (ky) => `q${ky} += ${16 * U}`)}, g += ${U} * ldy, ox += ${U};`;
+  return `
+export function depthwise_grad${kh}x${kw}(
+  x: usize, rowBytes: usize, dy: usize, ldy: usize, rows: i32, OW: i32, dw: usize, ldw: usize, channels: i32,
+): void {
+  let ${range(kh).map((ky) => list(kw, (kx) => `d${ky}${kx} = f32x4.splat(0)`)).join(", ")};
+  let v: v128, ${list(U, (i) => `g${i}: v128`)};
+  for (let row = 0; row < rows; row++, x += rowBytes, dy += <usize>OW * ldy) {
+    let ${list(kh, (ky) => `q${ky} = x${ky ? ` + ${ky} * rowBytes` : ""}`)}, g = dy, ox = 0;
+    while (ox <= OW - ${U}) {${list(4, (u) => (u ? `
+      if (ox > OW - ${U}) break;` : "") + pixels(U), "")}
+    }${U > 1 ? `
+    while (ox < OW) {${pixels(1)}
+    }` : ""}
+  }
+${lines(kh, (ky) => lines(kw, (kx) => `  addStrided(dw + ${4 * (ky * kw + kx)}, ldw, d${ky}${kx}, channels);`))}
+}
+`;
+};
+
+const out = new URL("../assembly/generated/", import.meta.url);
+mkdirSync(out, { recursive: true });
+const written = "// Written by generate/microkernels.mjs.\n";
+writeFileSync(new URL("dense.ts", out), written
+  + `import { madd, rowOf, store8 } from "../lanes";\n`
+  + convTile(4) + gradTile(4));
+writeFileSync(new URL("depthwise.ts", out), written
+  + `import { LANES, addStrided, madd, storeLanes } from "../lanes";\n`
+  + [3, 7].map(depthwiseRows).join("")
+  + depthwiseGrad(3, 3, 4) + depthwiseGrad(1, 7, 1));
