@@ -169,6 +169,19 @@ export interface Kernels {
   /** n output pixels: y[p][j] = bias[j] + sum_tap sum over events (c, value) of pixel table[tap][p] of value * w[j][tap][c].  table 0 (null): 1x1. */
   spike_conv: Kernel<[events: Ptr, counts: Ptr, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, bias: Ptr, y: Ptr, ldy: Int, N: Int]>;
 
+  /**
+   * n bands of 128 pixels (the last may be short): events by channel, u16 (pixel of the band << 4 | value) in pixel order from events + 2*128*(band*C + c);
+   * their number is counts[band*C + c] (i32).
+   */
+  spike_channel_events: Kernel<[s: Ptr, events: Ptr, counts: Ptr, pixels: Int, C: Int]>;
+  /** n pixels: dyb[j/32][p][j%32] = dy[p][j], zeros past N. dyb: ceil(N/32)*32*pixels elements. */
+  spike_gradient_blocks: Kernel<[dy: Ptr, dyb: Ptr, pixels: Int, N: Int]>;
+  /**
+   * n = K channels: dwt[tap][k][j] = sum over events (q, value) of channel k of value * dy[table[tap][q]][j]. table is the transposed one, [taps][pixels]
+   * (0, null: 1x1); -1 adds nothing. `pixels` of the input, `outputs` pixels of dy.
+   */
+  spike_weight_grad: Kernel<[events: Ptr, counts: Ptr, table: Ptr, pixels: Int, outputs: Int, taps: Int, K: Int, dyb: Ptr, dwt: Ptr, N: Int]>;
+
   // ── exact spike arithmetic: int32 weights on a power-of-two grid per output channel, integer accumulators ────────
   /**
    * n output channels: scale[j] = 2^-e with the largest e <= 40 for which D * sum |w[j]| * 2^e < 2^30, and

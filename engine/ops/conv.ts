@@ -40,6 +40,8 @@ export function withSpikePath<R>(path: SpikePath, run: () => R): R {
 
 /** Density below which gathering beats the dense kernel (measured: bench/RESULTS.md). */
 const SPARSE_BELOW = 0.6;
+/** Pixels whose events by channel stand together. */
+const BAND = 128;
 
 /** Convolution of x [N, H, W, C] with weight [out, kh, kw, C / groups] and an optional bias [out]. */
 export const conv2dOp = defineOp<[x: Value, weight: Tensor, bias: Tensor | undefined], ConvAttributes>({
@@ -56,7 +58,10 @@ export const conv2dOp = defineOp<[x: Value, weight: Tensor, bias: Tensor | undef
     if (g.depthwise) depthwiseBackward(dy, x, weight, dx, dw, g);
     else {
       if (dx) inputGradient(dy, weight, dx, g);
-      if (dw) weightGradient(dy, x instanceof Spikes ? realValues(x) : x.ptr, dw, g);
+      if (dw) {
+        if (x instanceof Spikes && g.groups === 1 && gathers(x)) sparseWeightGradient(dy, x, dw, g);
+        else weightGradient(dy, x instanceof Spikes ? realValues(x) : x.ptr, dw, g);
+      }
     }
     return [dx, dw, needs[2] ? biasGradient(dy, bias!, g) : undefined];
   },
@@ -70,7 +75,8 @@ export function conv2d(x: Value, weight: Tensor, bias?: Tensor, { stride = 1, pa
 function outputShape(x: Value, weight: Tensor, bias: Tensor | undefined, { stride, padding, dilation, groups }: ConvAttributes): Shape {
   expectRank("conv2d", "N, H, W, C", x);
   const [N, H, W, C] = x.shape, [out, kh, kw, perGroup] = weight.shape;
-  if (weight.shape.length !== 4 || perGroup * groups !== C) {
+  if (weight.shape.length !== 4) throw new Error(`conv2d: expected a weight [out, kh, kw, in / groups], got ${show(weight.shape)} for x ${show(x.shape)}`);
+  if (perGroup * groups !== C) {
     const expected = groups === 1 ? `${perGroup} input channels` : `${perGroup * groups} input channels (${groups} groups of ${perGroup})`;
     throw new Error(`conv2d: weight ${show(weight.shape)} expects ${expected}, got ${C} from x ${show(x.shape)}`);
   }
@@ -184,6 +190,18 @@ function weightGradient(dy: Tensor, x: number, dw: Tensor, g: Geometry): void {
     k.f32_conv_weight_grad(taps * K, x + group * K * bytes, C, table, g.outputPixels, K, dy.ptr + group * N * bytes, out, N, transposed);
     k.conv_unpack_weight_grad(N, transposed, dw.ptr + group * N * taps * K * bytes, N, taps * K);
   }
+}
+
+/** Events by channel in bands of pixels, and dy in blocks of output channels: each event adds one row of a block. */
+function sparseWeightGradient(dy: Tensor, s: Spikes, dw: Tensor, g: Geometry): void {
+  const { kernels: k, memory, bytes } = host();
+  const { taps, K, N, inputPixels, outputPixels } = g, bands = Math.ceil(inputPixels / BAND);
+  const events = memory.workspace(2 * bands * BAND * K), counts = memory.workspace(4 * bands * K);
+  const blocks = memory.workspace(padded32(N) * outputPixels * bytes), transposed = memory.workspace(taps * K * N * bytes);
+  k.spike_channel_events(bands, s.ptr, events, counts, inputPixels, K);
+  k.spike_gradient_blocks(outputPixels, dy.ptr, blocks, outputPixels, N);
+  k.spike_weight_grad(K, events, counts, g.pointwise ? 0 : outputTable(g), inputPixels, outputPixels, taps, K, blocks, transposed, N);
+  k.conv_unpack_weight_grad(N, transposed, dw.ptr, N, taps * K);
 }
 
 /** dbias[j] = sum over pixels of dy[pixel][j] */

@@ -77,8 +77,11 @@ export function expectAgreement({ fast, plain, twin }: Agreement, name: keyof Ke
 /** Any split of the range gives the same bits; no two parts write one byte; nothing is written outside of what the call declares. */
 export function expectSplits(bench: Workbench, name: keyof Kernels, setup: Setup): void {
   bench.clear();
-  const { n, args, writes } = setup(bench), top = bench.bytes(0), what = `${name} ${bench.loaded.build}`;
-  const heap = new Uint8Array(bench.loaded.memory.buffer).subarray(HEAP_BASE, top), before = heap.slice();
+  setup(bench);
+  const top = bench.bytes(0), heap = new Uint8Array(bench.loaded.memory.buffer).subarray(HEAP_BASE, top);
+  heap.fill(0xa5); // so that the slack between arrays is no number that a kernel might write there by luck
+  bench.clear();
+  const { n, args, writes } = setup(bench), before = heap.slice(), what = `${name} ${bench.loaded.build}`;
   call(bench.kernels[name], n, ...args);
   const whole = writes.map((region) => read(bench, region));
 

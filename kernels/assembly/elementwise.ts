@@ -1,0 +1,67 @@
+/** One value in, one value out. Bodies go four lanes at a time; the tail says the same one lane at a time. */
+import { sigmoid4 } from "./exponential";
+import { LANES, at, loadSome, storeSome } from "./lanes";
+
+/** x = value */
+export function f32_fill(begin: i32, end: i32, x: usize, value: f32): void {
+  const value4 = f32x4.splat(value);
+  let i = begin;
+  for (; i <= end - LANES; i += LANES) v128.store(at(x, i), value4);
+  for (; i < end; i++) store<f32>(at(x, i), value);
+}
+
+/** y = x */
+export function f32_copy(begin: i32, end: i32, x: usize, y: usize): void {
+  if (begin < end) memory.copy(at(y, begin), at(x, begin), at(0, end - begin));
+}
+
+/** z = x + y */
+export function f32_add(begin: i32, end: i32, x: usize, y: usize, z: usize): void {
+  let i = begin;
+  for (; i <= end - LANES; i += LANES) v128.store(at(z, i), f32x4.add(v128.load(at(x, i)), v128.load(at(y, i))));
+  for (; i < end; i++) store<f32>(at(z, i), load<f32>(at(x, i)) + load<f32>(at(y, i)));
+}
+
+/** z = x - y */
+export function f32_sub(begin: i32, end: i32, x: usize, y: usize, z: usize): void {
+  let i = begin;
+  for (; i <= end - LANES; i += LANES) v128.store(at(z, i), f32x4.sub(v128.load(at(x, i)), v128.load(at(y, i))));
+  for (; i < end; i++) store<f32>(at(z, i), load<f32>(at(x, i)) - load<f32>(at(y, i)));
+}
+
+/** z = x * y */
+export function f32_mul(begin: i32, end: i32, x: usize, y: usize, z: usize): void {
+  let i = begin;
+  for (; i <= end - LANES; i += LANES) v128.store(at(z, i), f32x4.mul(v128.load(at(x, i)), v128.load(at(y, i))));
+  for (; i < end; i++) store<f32>(at(z, i), load<f32>(at(x, i)) * load<f32>(at(y, i)));
+}
+
+/** y = a * x */
+export function f32_scale(begin: i32, end: i32, x: usize, y: usize, a: f32): void {
+  const a4 = f32x4.splat(a);
+  let i = begin;
+  for (; i <= end - LANES; i += LANES) v128.store(at(y, i), f32x4.mul(a4, v128.load(at(x, i))));
+  for (; i < end; i++) store<f32>(at(y, i), a * load<f32>(at(x, i)));
+}
+
+/** y += a * x */
+export function f32_axpy(begin: i32, end: i32, x: usize, y: usize, a: f32): void {
+  const a4 = f32x4.splat(a);
+  let i = begin;
+  for (; i <= end - LANES; i += LANES) v128.store(at(y, i), f32x4.add(v128.load(at(y, i)), f32x4.mul(a4, v128.load(at(x, i)))));
+  for (; i < end; i++) store<f32>(at(y, i), load<f32>(at(y, i)) + a * load<f32>(at(x, i)));
+}
+
+/** y = 1 / (1 + exp(-x)) */
+export function f32_sigmoid(begin: i32, end: i32, x: usize, y: usize): void {
+  for (let i = begin; i < end; i += LANES) storeSome(at(y, i), sigmoid4(loadSome(at(x, i), end - i)), end - i);
+}
+
+/** dx = dy * y * (1 - y) */
+export function f32_sigmoid_backward(begin: i32, end: i32, y: usize, dy: usize, dx: usize): void {
+  const one4 = f32x4.splat(1);
+  for (let i = begin; i < end; i += LANES) {
+    const y4 = loadSome(at(y, i), end - i), dy4 = loadSome(at(dy, i), end - i);
+    storeSome(at(dx, i), f32x4.mul(f32x4.mul(dy4, y4), f32x4.sub(one4, y4)), end - i);
+  }
+}

@@ -1,0 +1,71 @@
+/** Spikes: bytes (value | windowOpen << 4), event lists by pixel, and the convolution that adds only where something fired. */
+import { nearest, type Machine } from "./machine.ts";
+
+const BLOCK = 32; // output channels of one item of spike_conv_pack
+
+export const spike = ({ real, u8, u16, i32, f64, round }: Machine) => {
+  const list = (begin: number, end: number, s: number, events: number, counts: number, C: number, d: number, entry: (value: number) => number): void => {
+    const S = u8(s), E = u16(events), N = i32(counts);
+    for (let p = begin; p < end; p++) {
+      N[p] = 0;
+      for (let c = 0; c < C; c++) {
+        const value = S[p * C + c] & 15;
+        if (value > d) E[p * C + N[p]++] = (c << 4) | entry(value);
+      }
+    }
+  };
+
+  return {
+    spikes_to_f32(begin: number, end: number, s: number, y: number): void {
+      const S = u8(s), Y = real(y);
+      for (let i = begin; i < end; i++) Y[i] = S[i] & 15;
+    },
+
+    spikes_from_f32(begin: number, end: number, x: number, s: number): void {
+      const X = real(x), S = u8(s);
+      for (let i = begin; i < end; i++) S[i] = X[i] > 0 ? nearest(Math.min(X[i], 15)) : 0;
+    },
+
+    spike_events(begin: number, end: number, s: number, events: number, counts: number, C: number): void {
+      list(begin, end, s, events, counts, C, 0, (value) => value);
+    },
+
+    spike_events_above(begin: number, end: number, s: number, events: number, counts: number, C: number, d: number): void {
+      list(begin, end, s, events, counts, C, d, () => 1);
+    },
+
+    spike_statistics(begin: number, end: number, s: number, total: number, out: number): void {
+      if (begin >= end) return;
+      const S = u8(s), O = f64(out);
+      O.fill(0, 0, 3);
+      for (let i = 0; i < total; i++) {
+        O[0] += S[i] & 15;
+        if (S[i] & 15) O[1]++;
+        if (S[i] & 16) O[2]++;
+      }
+    },
+
+    /** This build keeps w as it is: [N][taps][K]. */
+    spike_conv_pack(begin: number, end: number, w: number, packed: number, N: number, taps: number, K: number): void {
+      const block = BLOCK * taps * K;
+      real(packed).set(real(w).subarray(begin * block, Math.min(end * block, N * taps * K)), begin * block);
+    },
+
+    spike_conv(
+      begin: number, end: number, events: number, counts: number, table: number, pixels: number, taps: number, K: number, packed: number, bias: number, y: number, ldy: number, N: number,
+    ): void {
+      const E = u16(events), count = i32(counts), pixelOf = i32(table), W = real(packed), B = real(bias), Y = real(y);
+      for (let p = begin; p < end; p++) {
+        for (let j = 0; j < N; j++) {
+          let sum = bias ? B[j] : 0;
+          for (let tap = 0; tap < taps; tap++) {
+            const pixel = table ? pixelOf[tap * pixels + p] : p;
+            if (pixel < 0) continue;
+            for (let e = pixel * K; e < pixel * K + count[pixel]; e++) sum = round(sum + round((E[e] & 15) * W[(j * taps + tap) * K + (E[e] >> 4)]));
+          }
+          Y[p * ldy + j] = sum;
+        }
+      }
+    },
+  };
+};

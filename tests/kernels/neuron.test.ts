@@ -1,0 +1,245 @@
+import { describe, expect, it } from "vitest";
+import { SPECIAL, bytes, differences, expectAgreement, expectSame, reals, run, type Setup } from "./agreement.ts";
+import { SIZES, benches, relativeError, values } from "./harness.ts";
+
+const all = await benches();
+const { fast, plain, twin } = all;
+const OPEN = 16;
+
+interface Integer { T: number; decay: number; gain: number; D: number }
+interface Binary { T: number; decay: number; gain: number; threshold: number; reset: number }
+interface Surrogate { attached: number; kind: number; alpha: number }
+const SUBTRACT = 0, ZERO = 1, NONE = 2;
+
+/** The first n neurons of x [T][stride]. */
+function fireInteger(x: Float64Array, { T, decay, gain, D }: Integer, n = x.length / T): Setup {
+  const stride = x.length / T;
+  return (bench) => { const s = bench.bytes(new Uint8Array(x.length)); return { n, args: [bench.real(x), s, T, stride, decay, gain, D], writes: Array.from({ length: T }, (_, t) => bytes(s + t * stride, n)) }; };
+}
+
+function fireIntegerBackward(s: ArrayLike<number>, ds: Float64Array, { T, decay, gain }: Integer): Setup {
+  return (bench) => { const dx = bench.real(s.length); return { n: s.length / T, args: [bench.bytes(s), bench.real(ds), dx, T, s.length / T, decay, gain], writes: [reals(dx, s.length)] }; };
+}
+
+function fireBinary(x: Float64Array, { T, decay, gain, threshold, reset }: Binary): Setup {
+  return (bench) => {
+    const h = bench.real(x.length), s = bench.bytes(x.length);
+    return { n: x.length / T, args: [bench.real(x), h, s, T, x.length / T, decay, gain, threshold, reset], writes: [reals(h, x.length), bytes(s, x.length)] };
+  };
+}
+
+function fireBinaryBackward(h: ArrayLike<number>, s: ArrayLike<number>, ds: Float64Array, { T, decay, gain, threshold, reset }: Binary, { attached, kind, alpha }: Surrogate): Setup {
+  return (bench) => {
+    const dx = bench.real(h.length);
+    return { n: h.length / T, args: [bench.real(h), bench.bytes(s), bench.real(ds), dx, T, h.length / T, decay, gain, threshold, reset, attached, kind, alpha], writes: [reals(dx, h.length)] };
+  };
+}
+
+describe("integer firing", () => {
+  const neurons: Integer[] = [{ T: 1, decay: 0.25, gain: 1, D: 4 }, { T: 4, decay: 0.25, gain: 1, D: 4 }, { T: 3, decay: 0.5, gain: 0.5, D: 1 }, { T: 2, decay: 0.9, gain: 1.1, D: 15 }];
+
+  it("is the same bit for bit in every build, at every size and split", () => {
+    for (const neuron of neurons) for (const n of SIZES) expectAgreement({ fast, plain }, "f32_fire_integer", fireInteger(values(neuron.T * n).map((x) => Math.fround(x * (neuron.D + 2))), neuron));
+  });
+
+  it("agrees with the twin bit for bit where float32 is exact", () => {
+    const neuron = { T: 4, decay: 0.25, gain: 1, D: 4 };
+    for (const n of SIZES) expectAgreement(all, "f32_fire_integer", fireInteger(values(4 * n).map((x) => Math.round(x * 384) / 64), neuron), { twin: 0 });
+  });
+
+  it("leaves what lies between timesteps alone", () => {
+    expectAgreement(all, "f32_fire_integer", fireInteger(values(3 * 26).map((x) => Math.round(x * 384) / 64), { T: 3, decay: 0.25, gain: 1, D: 4 }, 21), { twin: 0 });
+  });
+
+  it("a constant current of 0.625 without leak makes these nine membranes", () => {
+    //    h: 0.625  0.25  0.875  0.5  1.125  0.75  0.375  1.0  0.625, each open; one half rounds to the even 0
+    const want = [1, 0, 1, 0, 1, 1, 0, 1, 1].map((s) => s | OPEN);
+    for (const bench of [...fast, plain, twin]) {
+      for (const n of [1, 16]) { // the scalar tail and the body
+        const got = run(bench, "f32_fire_integer", fireInteger(new Float64Array(9 * n).fill(0.625), { T: 9, decay: 1, gain: 1, D: 4 }));
+        expectSame(got.map((s) => s[n - 1]), want, `${bench.loaded.build} n=${n}`);
+      }
+    }
+  });
+
+  it("a membrane above D or below 0 closes the window and is carried over", () => {
+    const x = Float64Array.of(3, -2, 1, 1.25, 0.5, -1, 0, 4, -1.5);
+    //    h: 3  -1  0.5  1.5  0.75  -1.125  -0.5625  3.71875  -0.140625        (D = 1, decay 1/2)
+    const want = [1, 0, 0 | OPEN, 1, 1 | OPEN, 0, 0, 1, 0];
+    for (const bench of [...fast, plain, twin]) expectSame(run(bench, "f32_fire_integer", fireInteger(x, { T: 9, decay: 0.5, gain: 1, D: 1 })).map((s) => s[0]), want, bench.loaded.build);
+  });
+
+  it("rounds half to even, and keeps the window open on both ends of [0, D]", () => {
+    const x = Float64Array.of(-0.5, -0, 0, 0.5, 1.5, 2.5, 3.5, 4, 4.5, 0.49999997, -1e-45, 4.0000005, 3.4999998, 1e-45, 0.50000006, 1);
+    const want = [0, OPEN, OPEN, OPEN, 2 | OPEN, 2 | OPEN, 4 | OPEN, 4 | OPEN, 4, OPEN, 0, 4, 3 | OPEN, OPEN, 1 | OPEN, 1 | OPEN];
+    for (const bench of [...fast, plain]) {
+      expectSame(run(bench, "f32_fire_integer", fireInteger(x, { T: 1, decay: 0.25, gain: 1, D: 4 }))[0], want, bench.loaded.build);
+      expectSame(run(bench, "f32_fire_integer", fireInteger(x.subarray(1), { T: 1, decay: 0.25, gain: 1, D: 4 }))[0], want.slice(1), `${bench.loaded.build}, tail`);
+    }
+  });
+
+  it("a NaN never fires and closes the window for good, an infinity fires at D", () => {
+    const x = Float64Array.from([NaN, 1, 1, Infinity, 1, 1, -Infinity, 1, 1].flatMap((v) => new Array(17).fill(v)));
+    for (const bench of [...fast, plain, twin]) {
+      const at = (t: number): ArrayLike<number> => run(bench, "f32_fire_integer", fireInteger(x.subarray(17 * t, 17 * (t + 3)), { T: 3, decay: 0.5, gain: 1, D: 4 })).flatMap((s) => [s[0], s[16]]);
+      expectSame(at(0), [0, 0, 0, 0, 0, 0], `NaN, ${bench.loaded.build}`);
+      expectSame(at(3), [4, 4, 4, 4, 4, 4], `infinity, ${bench.loaded.build}`);
+      expectSame(at(6), [0, 0, 0, 0, 0, 0], `minus infinity, ${bench.loaded.build}`);
+    }
+  });
+
+  it("special currents fire alike in every build", () => {
+    const x = Float64Array.from([...SPECIAL, ...SPECIAL.slice().reverse(), ...SPECIAL, ...SPECIAL, ...SPECIAL, ...SPECIAL.slice().reverse()].map(Math.fround));
+    expectAgreement({ fast, plain }, "f32_fire_integer", fireInteger(x, { T: 3, decay: 0.25, gain: 1, D: 4 }));
+  });
+
+  it("its backward is the same bit for bit in every build, and passes no gradient through a closed window", () => {
+    for (const neuron of neurons) {
+      for (const n of SIZES) {
+        const s = Uint8Array.from(values(neuron.T * n, 3), (v) => (v > 0 ? OPEN : 0) | 1);
+        expectAgreement(all, "f32_fire_integer_backward", fireIntegerBackward(s, values(neuron.T * n, 4), neuron));
+      }
+    }
+    for (const bench of [...fast, plain]) {
+      const [dx] = run(bench, "f32_fire_integer_backward", fireIntegerBackward([1, OPEN, 0, OPEN], Float64Array.of(NaN, 2, Infinity, 3), { T: 1, decay: 0.25, gain: 0.5, D: 4 }));
+      expectSame(dx, [0, 1, 0, 1.5], bench.loaded.build);
+    }
+  });
+
+  it("its backward is the straight-through gradient: rounding counts as the identity inside the window, and the reset as a constant", () => {
+    const neuron = { T: 4, decay: 0.3, gain: 0.7, D: 2 }, n = 5, x = values(4 * n, 5).map((v) => 4 * v), ds = values(4 * n, 6);
+    const s = run(twin, "f32_fire_integer", fireInteger(x, neuron)).flatMap((now) => Array.from(now));
+    const clamped = (at: Float64Array): number[] => {
+      const y = new Array<number>(4 * n);
+      for (let i = 0; i < n; i++) {
+        for (let t = 0, v = 0; t < 4; t++) {
+          const h = neuron.decay * v + neuron.gain * at[t * n + i];
+          y[t * n + i] = Math.min(Math.max(h, 0), neuron.D);
+          v = h - (s[t * n + i] & 15);
+        }
+      }
+      return y;
+    };
+    const [dx] = run(twin, "f32_fire_integer_backward", fireIntegerBackward(s, ds, neuron));
+    expect(relativeError(dx, differences(clamped, x, ds))).toBeLessThan(1e-8);
+  });
+});
+
+describe("binary firing", () => {
+  const neurons: Binary[] = [SUBTRACT, ZERO, NONE].flatMap((reset) => [{ T: 1, decay: 0.5, gain: 0.5, threshold: 1, reset }, { T: 4, decay: 0.9, gain: 1, threshold: 0.7, reset }]);
+  const surrogates = [0, 1, 2, 3].flatMap((kind) => [0, 1].map((attached) => ({ attached, kind, alpha: 1.75 })));
+
+  it("is the same bit for bit in every build, at every size and split", () => {
+    for (const neuron of neurons) for (const n of SIZES) expectAgreement({ fast, plain }, "f32_fire_binary", fireBinary(values(neuron.T * n).map((x) => 2 * x), neuron));
+  });
+
+  it("agrees with the twin bit for bit where float32 is exact", () => {
+    for (const reset of [SUBTRACT, ZERO, NONE]) {
+      expectAgreement(all, "f32_fire_binary", fireBinary(values(4 * 17).map((x) => Math.round(x * 128) / 64), { T: 4, decay: 0.5, gain: 1, threshold: 0.75, reset }), { twin: 0 });
+    }
+  });
+
+  it("special currents fire alike in every build, and NaN does not fire", () => {
+    const x = Float64Array.from([...SPECIAL, ...SPECIAL.slice().reverse(), ...SPECIAL].map(Math.fround));
+    for (const reset of [SUBTRACT, ZERO, NONE]) {
+      expectAgreement({ fast, plain }, "f32_fire_binary", fireBinary(x, { T: 3, decay: 0.5, gain: 1, threshold: 1, reset }));
+      for (const bench of [...fast, plain]) expectSame(run(bench, "f32_fire_binary", fireBinary(Float64Array.of(NaN, 5), { T: 2, decay: 0.5, gain: 1, threshold: 1, reset }))[1], [0, 0], bench.loaded.build);
+    }
+  });
+
+  const constant = { T: 9, decay: 0.5, gain: 1, threshold: 1 };
+  it.each([
+    ["subtract", SUBTRACT, [0.75, 1.125, 0.8125, 1.15625, 0.828125, 1.1640625, 0.83203125, 1.166015625, 0.8330078125], [0, 1, 0, 1, 0, 1, 0, 1, 0]],
+    ["zero", ZERO, [0.75, 1.125, 0.75, 1.125, 0.75, 1.125, 0.75, 1.125, 0.75], [0, 1, 0, 1, 0, 1, 0, 1, 0]],
+    ["none", NONE, [0.75, 1.125, 1.3125, 1.40625, 1.453125, 1.4765625, 1.48828125, 1.494140625, 1.4970703125], [0, 1, 1, 1, 1, 1, 1, 1, 1]],
+  ])("a constant current of 0.75 with reset %s makes these nine membranes", (_name, reset, membranes, spikes) => {
+    for (const bench of [...fast, plain, twin]) {
+      const [h, s] = run(bench, "f32_fire_binary", fireBinary(new Float64Array(9).fill(0.75), { ...constant, reset }));
+      expectSame(h, membranes, bench.loaded.build);
+      expectSame(s, spikes, bench.loaded.build);
+    }
+  });
+
+  it("fires at the threshold, not below it", () => {
+    for (const bench of [...fast, plain]) {
+      const [, s] = run(bench, "f32_fire_binary", fireBinary(Float64Array.of(1, 0.99999994), { T: 1, decay: 0.5, gain: 1, threshold: 1, reset: SUBTRACT }));
+      expectSame(s, [1, 0], bench.loaded.build);
+    }
+  });
+
+  it("its backward is the same bit for bit in every build, but for the sigmoid's exponential, at every size and split", () => {
+    for (const neuron of neurons) {
+      for (const n of SIZES) {
+        const [h, s] = run(plain, "f32_fire_binary", fireBinary(values(neuron.T * n).map((x) => 2 * x), neuron)), ds = values(neuron.T * n, 7);
+        for (const surrogate of surrogates) {
+          expectAgreement(all, "f32_fire_binary_backward", fireBinaryBackward(h, s, ds, neuron, surrogate), surrogate.kind === 2 ? { fast: 1e-6, twin: 2e-6 } : { twin: 2e-6 });
+        }
+      }
+    }
+  });
+
+  it.each([
+    ["rectangular", 0, (u: number, alpha: number) => (Math.abs(u) < 1 / (2 * alpha) ? alpha : 0)],
+    ["atan", 1, (u: number, alpha: number) => alpha / (2 * (1 + ((Math.PI / 2) * alpha * u) ** 2))],
+    ["sigmoid", 2, (u: number, alpha: number) => (alpha / (1 + Math.exp(-alpha * u))) * (1 - 1 / (1 + Math.exp(-alpha * u)))],
+    ["triangular", 3, (u: number, alpha: number) => Math.max(0, 1 - Math.abs(alpha * u)) * alpha],
+  ])("the %s surrogate is the derivative that is written", (_name, kind, derivative) => {
+    const neuron = { T: 1, decay: 0.5, gain: 0.5, threshold: 0.25, reset: SUBTRACT }, h = Float64Array.from({ length: 65 }, (_, i) => (i - 32) / 16 + 0.25);
+    for (const alpha of [0.5, 2, 4]) {
+      const want = h.map((at) => 0.5 * derivative(at - 0.25, alpha));
+      for (const bench of [...fast, plain, twin]) {
+        const [dx] = run(bench, "f32_fire_binary_backward", fireBinaryBackward(h, new Uint8Array(65), new Float64Array(65).fill(1), neuron, { attached: 1, kind, alpha }));
+        expect(relativeError(dx, want), bench.loaded.build).toBeLessThan(bench === twin ? 1e-14 : 1e-6);
+      }
+    }
+  });
+
+  it("the sigmoid surrogate vanishes far from the threshold instead of overflowing", () => {
+    const neuron = { T: 1, decay: 0.5, gain: 1, threshold: 1, reset: SUBTRACT };
+    for (const bench of [...fast, plain]) {
+      const [dx] = run(bench, "f32_fire_binary_backward", fireBinaryBackward([-1e30, 1e30, -Infinity, Infinity], [0, 1, 0, 1], new Float64Array(4).fill(1), neuron, { attached: 0, kind: 2, alpha: 4 }));
+      expectSame(dx, [0, 0, 0, 0], bench.loaded.build);
+    }
+  });
+
+  it("its backward is the gradient of the network in which a spike is the sigmoid, reset by subtraction or not at all", () => {
+    const T = 4, n = 5, alpha = 3, x = values(T * n, 8).map((v) => 2 * v), ds = values(T * n, 9);
+    const sigmoid = (z: number): number => 1 / (1 + Math.exp(-z));
+    for (const [reset, attached] of [[SUBTRACT, 1], [NONE, 0]]) {
+      const neuron = { T, decay: 0.8, gain: 0.6, threshold: 0.5, reset }, h = new Float64Array(T * n);
+      const smooth = (at: Float64Array): number[] => {
+        const s = new Array<number>(T * n);
+        for (let i = 0; i < n; i++) {
+          for (let t = 0, v = 0; t < T; t++) {
+            const now = t * n + i;
+            h[now] = neuron.decay * v + neuron.gain * at[now];
+            s[now] = sigmoid(alpha * (h[now] - neuron.threshold));
+            v = reset === SUBTRACT ? h[now] - neuron.threshold * s[now] : h[now];
+          }
+        }
+        return s;
+      };
+      const want = differences(smooth, x, ds);
+      smooth(x);
+      const [dx] = run(twin, "f32_fire_binary_backward", fireBinaryBackward(h, new Uint8Array(T * n), ds, neuron, { attached, kind: 2, alpha }));
+      expect(relativeError(dx, want)).toBeLessThan(1e-8);
+    }
+  });
+
+  it("a reset to zero cuts the path through the membrane, and when attached adds the path through the spike", () => {
+    const neuron = { T: 2, decay: 0.5, gain: 0.25, threshold: 1, reset: ZERO }, alpha = 2;
+    const g = (h: number): number => alpha / (2 * (1 + (Math.PI * (h - 1)) ** 2));
+    const h = [1.5, 0.5, /* then */ 0.75, 1.25], s = [1, 0, 0, 1], ds = Float64Array.of(1, 2, 3, 4);
+    for (const attached of [0, 1]) {
+      const dv = [0.5 * g(0.75) * 3, 0.5 * g(1.25) * 4];
+      const want = [
+        0.25 * (g(1.5) * (1 - attached * 1.5 * dv[0]) + 0 * dv[0]), 0.25 * (g(0.5) * (2 - attached * 0.5 * dv[1]) + 1 * dv[1]),
+        0.25 * g(0.75) * 3, 0.25 * g(1.25) * 4,
+      ];
+      for (const bench of [...fast, plain, twin]) {
+        const [dx] = run(bench, "f32_fire_binary_backward", fireBinaryBackward(h, s, ds, neuron, { attached, kind: 1, alpha }));
+        expect(relativeError(dx, want), bench.loaded.build).toBeLessThan(bench === twin ? 1e-14 : 1e-6);
+      }
+    }
+  });
+});

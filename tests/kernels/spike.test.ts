@@ -1,0 +1,184 @@
+import { describe, expect, it } from "vitest";
+import { SPECIAL, bytes, expectAgreement, expectSame, expectSplits, ints, reals, run, shorts, type Setup } from "./agreement.ts";
+import { SIZES, benches, relativeError, values, type Workbench } from "./harness.ts";
+import { asBytes, eventLists, spikeBytes, table3x3 } from "./spikes.ts";
+
+const all = await benches();
+const { fast, plain, twin } = all;
+const every = [...fast, plain, twin];
+const relaxed = fast.filter((bench) => bench.loaded.build === "relaxed"), simd = fast.filter((bench) => bench.loaded.build === "simd");
+const DENSITIES = [0, 0.01, 0.5, 1];
+
+describe("spike bytes", () => {
+  it("become numbers alike in every build, whatever their window, at every size and split", () => {
+    for (const n of SIZES) {
+      for (const density of DENSITIES) {
+        const s = spikeBytes(n, density), setup: Setup = (bench) => { const y = bench.real(n); return { n, args: [bench.bytes(s), y], writes: [reals(y, n)] }; };
+        expectAgreement(all, "spikes_to_f32", setup, { twin: 0 });
+        for (const bench of every) expectSame(run(bench, "spikes_to_f32", setup)[0], Array.from(s, (byte) => byte & 15), bench.loaded.build);
+      }
+    }
+  });
+
+  const fromNumbers = (x: ArrayLike<number>): Setup => (bench) => { const s = bench.bytes(x.length); return { n: x.length, args: [bench.real(x), s], writes: [bytes(s, x.length)] }; };
+
+  it("are made from the integers 0 to 15 with their windows closed, at every size and split", () => {
+    for (const n of SIZES) {
+      const x = Array.from({ length: n }, (_, i) => i % 16);
+      expectAgreement(all, "spikes_from_f32", fromNumbers(x), { twin: 0 });
+      for (const bench of every) expectSame(run(bench, "spikes_from_f32", fromNumbers(x))[0], x, bench.loaded.build);
+    }
+  });
+
+  it("made from anything else saturate alike in every build, and NaN is silent", () => {
+    expectAgreement({ fast, plain }, "spikes_from_f32", fromNumbers([...SPECIAL, 16, 15.5, 14.5, 1e9, -3].map(Math.fround)));
+    for (const bench of every) expectSame(run(bench, "spikes_from_f32", fromNumbers([NaN, Infinity, -Infinity, 99, -1]))[0], [0, 15, 0, 15, 0], bench.loaded.build);
+  });
+
+  it("are counted alike in every build", () => {
+    for (const n of [...SIZES, 100003]) {
+      for (const density of DENSITIES) {
+        const s = spikeBytes(n, density), want = [0, 0, 0];
+        for (const byte of s) { want[0] += byte & 15; want[1] += byte & 15 ? 1 : 0; want[2] += byte >> 4; }
+        for (const bench of every) {
+          bench.clear();
+          const S = bench.bytes(s), out = bench.bytes(24);
+          bench.kernels.spike_statistics(1, S, n, out);
+          expectSame(new Float64Array(bench.loaded.memory.buffer, out, 3), want, `${bench.loaded.build} n=${n}`);
+        }
+      }
+    }
+  });
+});
+
+describe("event lists", () => {
+  const CHANNELS = [1, 3, 8, 16, 17, 40, 63, 64, 65, 128, 200];
+  /** Slots are zeroed first, so that what a list does not use compares equal. */
+  const listing = (s: Uint8Array, C: number, ...d: number[]): Setup => (bench) => {
+    const pixels = s.length / C, events = bench.bytes(new Uint8Array(2 * s.length)), counts = bench.ints(pixels);
+    return { n: pixels, args: [bench.bytes(s), events, counts, C, ...d], writes: [shorts(events, s.length), ints(counts, pixels)] };
+  };
+  const expectLists = (bench: Workbench, name: "spike_events" | "spike_events_above", s: Uint8Array, C: number, ...d: number[]): void => {
+    const [events, counts] = run(bench, name, listing(s, C, ...d)), want = eventLists(s, C, d[0]), what = `${bench.loaded.build} C=${C}`;
+    expectSame(counts, want.counts, what);
+    for (let p = 0; p < want.counts.length; p++) expectSame(Array.from(events).slice(p * C, p * C + counts[p]), Array.from(want.events.subarray(p * C, p * C + counts[p])), `${what}, pixel ${p}`);
+  };
+
+  it("hold (c << 4 | value) of every channel that fired, in channel order, at every density and split", () => {
+    for (const C of CHANNELS) {
+      for (const density of DENSITIES) {
+        const s = spikeBytes(7 * C, density);
+        for (const bench of every) expectLists(bench, "spike_events", s, C);
+        for (const bench of [...fast, plain]) expectSplits(bench, "spike_events", listing(s, C));
+      }
+    }
+  });
+
+  it("of virtual step d hold (c << 4 | 1) where value > d", () => {
+    for (const C of CHANNELS) {
+      const s = spikeBytes(5 * C, 0.5);
+      for (const d of [0, 1, 3, 14, 15]) for (const bench of every) expectLists(bench, "spike_events_above", s, C, d);
+      for (const bench of [...fast, plain]) expectSplits(bench, "spike_events_above", listing(s, C, 2));
+    }
+  });
+
+  it("of all virtual steps together hold each value as many times as it counts", () => {
+    const C = 40, s = spikeBytes(3 * C, 0.5, 8);
+    for (const bench of every) {
+      const total = new Int32Array(C * 3);
+      for (let d = 0; d < 8; d++) {
+        const [events, counts] = run(bench, "spike_events_above", listing(s, C, d));
+        for (let p = 0; p < 3; p++) for (let e = 0; e < counts[p]; e++) total[p * C + (events[p * C + e] >> 4)]++;
+      }
+      expectSame(total, Array.from(s, (byte) => byte & 15), bench.loaded.build);
+    }
+  });
+
+  it("reach the last of 4095 channels", () => {
+    const s = new Uint8Array(4095);
+    s[4094] = 15;
+    for (const bench of every) expectLists(bench, "spike_events", s, 4095);
+  });
+});
+
+describe("spike convolution", () => {
+  const H = 4, W = 5, pixels = H * W;
+
+  interface Layer { s: Uint8Array; K: number; N: number; taps: 1 | 9; w: Float64Array; bias?: Float64Array; gap?: number }
+  const layer = (K: number, N: number, taps: 1 | 9, density: number, bias = true, gap = 0): Layer => ({
+    s: spikeBytes(pixels * K, density, 4), K, N, taps, w: values(N * taps * K, 5), bias: bias ? values(N, 6) : undefined, gap,
+  });
+
+  const convolve = ({ s, K, N, taps, w, bias, gap = 0 }: Layer): Setup => (bench) => {
+    const { events, counts } = eventLists(s, K), packed = bench.real(Math.ceil(N / 32) * 32 * taps * K), ldy = N + gap, y = bench.real(pixels * ldy);
+    bench.kernels.spike_conv_pack(Math.ceil(N / 32), bench.real(w), packed, N, taps, K);
+    const table = taps === 9 ? bench.ints(table3x3(H, W)) : 0;
+    return {
+      n: pixels,
+      args: [bench.bytes(asBytes(events)), bench.ints(counts), table, pixels, taps, K, packed, bias ? bench.real(bias) : 0, y, ldy, N],
+      writes: Array.from({ length: pixels }, (_, p) => reals(y + p * ldy * bench.loaded.bytes, N)),
+    };
+  };
+
+  /** The sum over all channels of all taps, spikes as numbers. */
+  function dense({ s, K, N, taps, w, bias }: Layer): number[][] {
+    const table = table3x3(H, W);
+    return Array.from({ length: pixels }, (_, p) => Array.from({ length: N }, (_, j) => {
+      let sum = bias ? bias[j] : 0;
+      for (let tap = 0; tap < taps; tap++) {
+        const q = taps === 9 ? table[tap * pixels + p] : p;
+        if (q >= 0) for (let c = 0; c < K; c++) sum += (s[q * K + c] & 15) * w[(j * taps + tap) * K + c];
+      }
+      return sum;
+    }));
+  }
+
+  it("is the dense convolution of the spikes as numbers, 1x1 and 3x3, at every density", () => {
+    for (const taps of [1, 9] as const) {
+      for (const density of DENSITIES) {
+        for (const bias of [true, false]) {
+          const l = layer(20, 9, taps, density, bias), want = dense(l).flat();
+          expect(relativeError(run(twin, "spike_conv", convolve(l)).flatMap((y) => Array.from(y)), want)).toBeLessThan(1e-14);
+        }
+      }
+    }
+  });
+
+  /** Fused or not, a sum of a few thousand terms keeps 5e-7 of the sum of their magnitudes. */
+  function expectConvolution(l: Layer): void {
+    const setup = convolve(l), scale = Math.max(...dense({ ...l, w: l.w.map(Math.abs), bias: l.bias?.map(Math.abs) }).flat());
+    expectAgreement({ fast: simd, plain, twin }, "spike_conv", setup, { twin: 5e-7, scale });
+    expectAgreement({ fast: relaxed, plain, twin }, "spike_conv", setup, { fast: 5e-7, twin: 5e-7, scale });
+  }
+
+  it("agrees with the reference for every number of output channels and any split, bit for bit where sums are not fused", () => {
+    for (const N of [1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 45, 64, 80]) {
+      for (const taps of [1, 9] as const) {
+        expectConvolution(layer(17, N, taps, 0.5, N % 2 === 0, N % 3));
+      }
+    }
+  });
+
+  it("agrees with the reference where taps go in groups, and where one tap alone is more than the cache holds", () => {
+    for (const K of [1, 30, 100, 300]) for (const density of [0, 0.01, 1]) expectConvolution(layer(K, 33, 9, density));
+  });
+
+  it("writes the bias alone where nothing fired, and zero without a bias", () => {
+    for (const bench of every) {
+      const silent = layer(16, 5, 9, 0);
+      for (const y of run(bench, "spike_conv", convolve(silent))) expectSame(y, silent.bias!, bench.loaded.build);
+      for (const y of run(bench, "spike_conv", convolve({ ...silent, bias: undefined }))) expectSame(y, [0, 0, 0, 0, 0], bench.loaded.build);
+    }
+  });
+
+  it("packs the same for any split of its blocks", () => {
+    for (const N of [1, 32, 33, 100]) {
+      for (const bench of [...fast, plain]) {
+        expectSplits(bench, "spike_conv_pack", (b) => {
+          const size = Math.ceil(N / 32) * 32 * 9 * 5, packed = b.real(size);
+          return { n: Math.ceil(N / 32), args: [b.real(values(N * 9 * 5)), packed, N, 9, 5], writes: [reals(packed, size)] };
+        });
+      }
+    }
+  });
+});
