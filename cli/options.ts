@@ -1,0 +1,153 @@
+/** The options of all commands as one table, and the reading of `key=value` by it. */
+import { spikeYOLO } from "../detection/index.ts";
+import { presets } from "./recipes.ts";
+import { UserError } from "./user-error.ts";
+
+/** What a value may be. `read` gives undefined for what it may not be. */
+interface Kind<V> { readonly expected: string; read(text: string): V | undefined }
+interface Option<V> extends Kind<V> { readonly does: string }
+
+const number = (text: string): number => (/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : NaN);
+
+const real = (least: number, most: number): Kind<number> => ({
+  expected: `a number from ${least} to ${most}`,
+  read(text) { const x = number(text); return x >= least && x <= most ? x : undefined; },
+});
+
+const whole = (least: number, most: number, of = 1): Kind<number> => ({
+  expected: of === 1 ? `a whole number from ${least} to ${most}` : `a multiple of ${of} from ${least} to ${most}`,
+  read(text) { const x = number(text); return x >= least && x <= most && Number.isInteger(x / of) ? x : undefined; },
+});
+
+const oneOf = <S extends string>(...names: readonly S[]): Kind<S> => ({
+  expected: `one of ${names.join(", ")}`,
+  read: (text) => names.find((name) => name === text),
+});
+
+const path: Kind<string> = { expected: "a path", read: (text) => (text.includes("\0") ? undefined : text) };
+const name: Kind<string> = { expected: "a name without slashes", read: (text) => (/^[^/\\\0]+$/.test(text) && !/^\.+$/.test(text) ? text : undefined) };
+
+const option = <V>(kind: Kind<V>, does: string): Option<V> => ({ ...kind, does });
+
+const { small, folder } = { small: presets.small.settings, folder: presets.folder.settings };
+/** A default that differs where data= is given. */
+const either = (key: "imgsz" | "epochs"): string => `${small[key]}, with data= ${folder[key]}`;
+
+const imgsz = whole(32, 2048, 32), batch = whole(1, 4096), pictures = whole(1, 1_000_000);
+const checkpoint = option(path, "a run folder or a checkpoint");
+const voc = "a PASCAL VOC folder; without it the embedded pictures";
+
+/** Every command with its options, in the order in which help shows them. */
+export const commands = {
+  train: {
+    does: "train a detector, then measure it on pictures that it has not seen",
+    options: {
+      data: option(path, voc),
+      model: option(oneOf(...(Object.keys(spikeYOLO) as (keyof typeof spikeYOLO)[])), `size of the network (${small.model})`),
+      epochs: option(whole(1, 100_000), `how often each picture is seen (${either("epochs")})`),
+      imgsz: option(imgsz, `pixels per side (${either("imgsz")})`),
+      batch: option(batch, `pictures per step (${small.batch})`),
+      seed: option(whole(0, 4294967295), `of weights, order and augmentation (${small.seed})`),
+      T: option(whole(1, 16), `timesteps (${small.T})`),
+      D: option(whole(1, 15), `largest integer that a neuron emits (${small.D})`),
+      lr0: option(real(0.000001, 10), `learning rate (${presets.small.recipe.lr0})`),
+      train: option(pictures, `embedded pictures to train on (${small.train})`),
+      val: option(pictures, `embedded pictures to validate on (${small.val})`),
+      test: option(pictures, `embedded pictures for the final report (${small.test})`),
+      name: option(name, "run folder runs/NAME (train, then train2, ...)"),
+      out: option(path, "run folder anywhere; must be empty or absent"),
+      resume: option(path, "a run folder or a checkpoint to go on from"),
+    },
+  },
+  val: {
+    does: "measure trained weights",
+    options: {
+      weights: checkpoint,
+      data: option(path, "a PASCAL VOC folder (what the weights were trained on)"),
+      split: option(oneOf("train", "val", "test"), "which pictures (val)"),
+      imgsz: option(imgsz, "pixels per side (as trained)"),
+      batch: option(batch, "pictures at a time (as trained)"),
+    },
+  },
+  predict: {
+    does: "find objects in pictures and draw them",
+    options: {
+      weights: checkpoint,
+      source: option(path, "a picture or a folder of pictures, JPEG or PNG"),
+      conf: option(real(0, 1), "least score of a detection (0.25)"),
+      imgsz: option(imgsz, "pixels per side (as trained)"),
+      out: option(path, "folder for the drawn pictures (runs/predict, then runs/predict2, ...)"),
+    },
+  },
+} as const satisfies Record<string, { does: string; options: Record<string, Option<unknown>> }>;
+
+export type Command = keyof typeof commands;
+type ValueOf<O> = O extends Option<infer V> ? V : never;
+/** What was given; the rest is left to the command. */
+export type Values<C extends Command> = { -readonly [K in keyof (typeof commands)[C]["options"]]?: ValueOf<(typeof commands)[C]["options"][K]> };
+
+export const isCommand = (word: string): word is Command => Object.hasOwn(commands, word);
+
+/** Reads `key=value` arguments, each split at its first `=`. */
+export function parseOptions<C extends Command>(command: C, args: readonly string[]): Values<C> {
+  const table: Readonly<Record<string, Option<unknown>>> = commands[command].options;
+  const values: Record<string, unknown> = {};
+  for (const argument of args) {
+    const equals = argument.indexOf("=");
+    if (equals < 1) throw new UserError(`${command}: expected key=value, got ${JSON.stringify(argument)}${hint(argument.replace(/^-+/, ""), Object.keys(table), (key) => `; did you mean ${key}=...?`)}`);
+    const key = argument.slice(0, equals), text = argument.slice(equals + 1);
+    if (!Object.hasOwn(table, key)) throw new UserError(`${command}: ${unknown(command, key)}`);
+    if (Object.hasOwn(values, key)) throw new UserError(`${command}: ${key} is given twice; keep one`);
+    const value = text === "" ? undefined : table[key].read(text);
+    if (value === undefined) throw new UserError(`${command}: ${key} is ${text === "" ? "empty" : text}, expected ${table[key].expected}`);
+    values[key] = value;
+  }
+  return values as Values<C>;
+}
+
+function unknown(command: Command, key: string): string {
+  const own = Object.keys(commands[command].options), bare = key.replace(/^-+/, "");
+  const elsewhere = (Object.keys(commands) as Command[]).filter((other) => Object.hasOwn(commands[other].options, bare));
+  const meant = own.includes(bare) ? `; write ${bare}=...`
+    : hint(bare, own, (near) => `; did you mean ${JSON.stringify(near)}?`)
+    || (elsewhere.length > 0 ? `, which belongs to ${elsewhere.join(" and ")}` : "")
+    || `; the options are ${own.join(", ")}`;
+  return `unknown option ${JSON.stringify(key)}${meant}`;
+}
+
+/** Says something of the name that is nearly `word`, if there is one. */
+function hint(word: string, names: readonly string[], say: (name: string) => string): string {
+  const near = nearest(word, names);
+  return near === undefined ? "" : say(near);
+}
+
+export function nearest(word: string, names: readonly string[]): string | undefined {
+  const allowed = Math.max(1, Math.floor(word.length / 3));
+  const [best] = names.map((name) => ({ name, edits: edits(word.toLowerCase(), name.toLowerCase()) })).filter(({ edits }) => edits <= allowed).sort((a, b) => a.edits - b.edits);
+  return best?.name;
+}
+
+/** Letters to add, drop, change or swap with their neighbour to make one word of the other (optimal string alignment). */
+function edits(a: string, b: string): number {
+  const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, j) => j)];
+  for (let i = 1; i <= a.length; i++) {
+    rows.push([i]);
+    for (let j = 1; j <= b.length; j++) {
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? rows[i - 2][j - 2] + 1 : Infinity;
+      rows[i][j] = Math.min(rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1), swapped);
+    }
+  }
+  return rows[a.length][b.length];
+}
+
+/** The table for people. */
+export function help(): string {
+  const lines = ["spiketrain COMMAND key=value ...     spiking object detectors, trained from scratch", ""];
+  for (const [command, { does, options }] of Object.entries(commands)) {
+    lines.push(`${command.padEnd(9)}${does}`);
+    for (const [key, { expected, does }] of Object.entries<Option<unknown>>(options)) lines.push(`  ${`${key}=`.padEnd(9)}${does}${expected === "a path" || expected.startsWith("a name") ? "" : `; ${expected}`}`);
+    lines.push("");
+  }
+  lines.push("npm start -- key=value ...  is  spiketrain train key=value ...");
+  return lines.join("\n");
+}

@@ -1,0 +1,75 @@
+/** `spiketrain predict`: pictures in, the same pictures with boxes out. */
+import { readdir, readFile, stat } from "node:fs/promises";
+import { basename, extname, join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
+import { BrokenImage, decodeImage, encodePng, fit, letterbox, toPicture, type Picture } from "../datasets/index.ts";
+import { predict, predictionNms, type Detection, type SpikeYOLO } from "../detection/index.ts";
+import type { Values } from "./options.ts";
+import { drawScene, zoomOf } from "./picture.ts";
+import type { Progress } from "./progress.ts";
+import { RunFolder } from "./run-folder.ts";
+import { modelOf, readRun } from "./saved-run.ts";
+import { Interrupted, reasonOf, UserError } from "./user-error.ts";
+
+export async function predictCommand({ weights, source, conf = predictionNms.confidence, imgsz, out }: Values<"predict">, progress: Progress, signal: AbortSignal): Promise<void> {
+  if (weights === undefined) throw new UserError("predict: weights is missing; give weights=RUN_FOLDER or weights=CHECKPOINT");
+  if (source === undefined) throw new UserError("predict: source is missing; give source=PICTURE or source=FOLDER");
+  const run = await readRun(weights, "best"), files = await picturesIn(source);
+  const folder = out === undefined ? await RunFolder.numbered("predict") : await RunFolder.at(out);
+  const model = modelOf(run), side = imgsz ?? run.options.imgsz;
+
+  const drawn = new Set<string>();
+  let found = 0, skipped = 0;
+  for (const file of files) {
+    try {
+      const picture = await decodeImage(await readFile(file), file), detections = detect(model, picture, side, conf);
+      const zoom = zoomOf(Math.max(picture.width, picture.height)), name = freeName(basename(file, extname(file)), drawn);
+      await folder.add(name, encodePng(drawScene({ picture, truths: [], detections }, run.classes, zoom)));
+      progress.say(`${file} ${picture.width} x ${picture.height}: ${countsOf(detections, run.classes)}`);
+      found += detections.length;
+    } catch (error) {
+      if (!(error instanceof BrokenImage)) throw error;
+      skipped++;
+      progress.say(`${error.message}; the picture is skipped`);
+    }
+    await turn(); // for signals
+    if (signal.aborted) throw new Interrupted(`stopped after ${drawn.size + skipped} of ${files.length} pictures`);
+  }
+  progress.say(`${found} detections on ${drawn.size} pictures, drawn in ${folder.path}${skipped > 0 ? `; ${skipped} skipped` : ""}`);
+}
+
+/** Detections in pixels of the picture, whatever its size. */
+export function detect(model: SpikeYOLO, picture: Picture, side: number, confidence: number): Detection[] {
+  const placement = fit(picture.width, picture.height, [side, side]), { pixels } = letterbox(picture, placement);
+  const images = { shape: [1, side, side, 3], data: Float32Array.from(pixels, (value) => value / 255) };
+  const [detections] = predict(model, images, { form: "integer", nms: { ...predictionNms, confidence } });
+  const { scale, left, top } = placement, { width, height } = picture;
+  return detections.map((box) => toPicture(box, { scale, left, top, width, height }));
+}
+
+async function picturesIn(source: string): Promise<string[]> {
+  try {
+    if (!(await stat(source)).isDirectory()) return [source];
+    const names = (await readdir(source)).filter((name) => /\.(jpe?g|png)$/i.test(name)).sort();
+    if (names.length === 0) throw new UserError(`predict: ${source} holds no JPEG or PNG`);
+    return names.map((name) => join(source, name));
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`predict: cannot open ${source}: ${reasonOf(error)}`);
+  }
+}
+
+/** NAME.png, or NAME-2.png where a.jpg and a.png lie side by side. */
+function freeName(name: string, taken: Set<string>): string {
+  let free = `${name}.png`;
+  for (let n = 2; taken.has(free); n++) free = `${name}-${n}.png`;
+  taken.add(free);
+  return free;
+}
+
+/** "2 ball, 1 cone", or "nothing" */
+function countsOf(detections: readonly Detection[], names: readonly string[]): string {
+  const counts = new Map<number, number>();
+  for (const { class: c } of detections) counts.set(c, (counts.get(c) ?? 0) + 1);
+  return [...counts].sort(([a], [b]) => a - b).map(([c, n]) => `${n} ${names[c] ?? `class ${c}`}`).join(", ") || "nothing";
+}

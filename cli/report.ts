@@ -1,0 +1,137 @@
+/** What a trained network is worth, on pictures that it has not seen: how well it finds things, whether its two spiking forms agree, what it costs. */
+import type { Batch } from "../datasets/index.ts";
+import {
+  countDifferences, DetectionMetrics, predict, predictionNms, validationNms, type Detection, type DetectionScores, type SpikeYOLO,
+} from "../detection/index.ts";
+import { PICOJOULE_PER_ACCUMULATE, PICOJOULE_PER_MAC } from "../detection/energy.ts";
+import { iou } from "../detection/boxes.ts";
+import { truthsOf } from "../detection/trainer.ts";
+import { Activity, type StageActivity } from "./activity.ts";
+
+/** How the forms of one network agree on the same pictures. */
+export interface FormsReport {
+  readonly pictures: number;
+  /** Detections of the integer form, and of float32, at the threshold of prediction. */
+  readonly detections: number;
+  readonly realDetections: number;
+  /** Of either list of integer and binary steps, those without an equal to the last bit in the other. Must be 0. */
+  readonly binaryDiffers: number;
+  /** Of either list of integer and float32 sums, those without a partner of the same class, IoU > 0.9, score within 0.05. */
+  readonly realDiffers: number;
+}
+
+export interface Report {
+  readonly data: string;
+  readonly classes: readonly string[];
+  readonly scores: DetectionScores;
+  readonly forms: FormsReport;
+  /** Mean integer per neuron and timestep. */
+  readonly firingRate: number;
+  readonly stages: readonly StageActivity[];
+  /** Per picture. */
+  readonly macs: number;
+  readonly realMacs: number;
+  readonly synapticOperations: number;
+  readonly millijoules: number;
+  readonly denseMillijoules: number;
+}
+
+export interface MeasureOptions {
+  readonly data: string;
+  readonly classes: readonly string[];
+  /** Pictures whose detections are compared in all forms. */
+  readonly compared?: number;
+  /** Called after each batch with the pictures done so far. */
+  readonly progress?: (pictures: number) => void;
+}
+
+/** One pass over held-out batches with the weights that the model has now. */
+export async function measure(model: SpikeYOLO, batches: AsyncIterable<Batch>, { data, classes, compared = 100, progress }: MeasureOptions): Promise<Report> {
+  const metrics = new DetectionMetrics(), activity = new Activity(model);
+  const forms = { pictures: 0, detections: 0, realDetections: 0, binaryDiffers: 0, realDiffers: 0 };
+  let done = 0;
+  for await (const { images, boxes } of batches) {
+    const [B, H, W] = images.shape, truths = truthsOf(boxes, B, H, W);
+    const found = activity.watch(B, () => predict(model, images, { nms: validationNms }));
+    found.forEach((detections, i) => metrics.add(detections, truths[i]));
+    if (forms.pictures < compared) addForms(forms, model, images);
+    progress?.(done += B);
+  }
+  const { macs, synapticOperations, millijoules, denseMillijoules } = activity.energy(), stages = activity.stages();
+  return {
+    data, classes, scores: metrics.result(), forms, firingRate: activity.rate, stages,
+    macs, realMacs: stages.reduce((sum, { realMacs }) => sum + realMacs, 0), synapticOperations, millijoules, denseMillijoules,
+  };
+}
+
+function addForms(forms: { -readonly [K in keyof FormsReport]: number }, model: SpikeYOLO, images: Batch["images"]): void {
+  const [integer, binary, real] = (["integer", "binary", "real"] as const).map((form) => predict(model, images, { form, nms: predictionNms }));
+  integer.forEach((detections, i) => {
+    forms.pictures++;
+    forms.detections += detections.length;
+    forms.realDetections += real[i].length;
+    forms.binaryDiffers += countDifferences(detections, binary[i]);
+    forms.realDiffers += countStrangers(detections, real[i]);
+  });
+}
+
+/** How many detections of either list have no partner in the other: same class, IoU > 0.9, score within 0.05; each partner once, the nearest first. */
+export function countStrangers(a: readonly Detection[], b: readonly Detection[]): number {
+  const corners = (all: readonly Detection[]): Float64Array => Float64Array.from(all.flatMap(({ x1, y1, x2, y2 }) => [x1, y1, x2, y2]));
+  const left = corners(a), right = corners(b);
+  const pairs = a.flatMap((one, i) => b.flatMap((other, j) => {
+    const overlap = iou(left, i, right, j);
+    return one.class === other.class && overlap > 0.9 && Math.abs(one.score - other.score) <= 0.05 ? [{ i, j, overlap }] : [];
+  })).sort((p, q) => q.overlap - p.overlap);
+  const taken = { a: new Set<number>(), b: new Set<number>() };
+  for (const { i, j } of pairs) {
+    if (taken.a.has(i) || taken.b.has(j)) continue;
+    taken.a.add(i);
+    taken.b.add(j);
+  }
+  return a.length + b.length - 2 * taken.a.size;
+}
+
+/** The report for people. */
+export function showReport(report: Report): string[] {
+  const { forms, millijoules, denseMillijoules, macs, realMacs, synapticOperations } = report;
+  const spikeMacs = macs - realMacs;
+  return [
+    ...showScores(report),
+    "",
+    `integer and binary steps: ${forms.binaryDiffers === 0 ? "no" : forms.binaryDiffers} detections differ, of ${forms.detections} on ${forms.pictures} pictures${forms.binaryDiffers === 0 ? " (compared to the last bit)" : "; there must be none: this is a mistake in this program"}`,
+    `integer steps and float32: ${forms.realDiffers === 0 ? "none" : forms.realDiffers} of ${forms.detections} + ${forms.realDetections} detections are without a partner (same class, IoU > 0.9, score within 0.05)`,
+    "",
+    ...table(["stage", "rate", "density", "MAC", "of these on reals", "synaptic ops", "energy"], report.stages.map(({ stage, rate, density, macs, realMacs, synapticOperations, millijoules }) => [
+      stage, rate === undefined ? "-" : rate.toFixed(3), density === undefined ? "-" : `${(100 * density).toFixed(1)} %`, million(macs), million(realMacs), million(synapticOperations), joules(millijoules),
+    ])),
+    "",
+    `firing rate ${report.firingRate.toFixed(3)} (mean integer that a convolution reads, zeros included)`,
+    `energy = MACs on reals x ${PICOJOULE_PER_MAC} pJ + synaptic ops x ${PICOJOULE_PER_ACCUMULATE} pJ = ${million(realMacs)} x ${PICOJOULE_PER_MAC} pJ + ${million(synapticOperations)} x ${PICOJOULE_PER_ACCUMULATE} pJ = ${joules(millijoules)} per picture`,
+    `the same network with every MAC at ${PICOJOULE_PER_MAC} pJ: ${million(macs)} x ${PICOJOULE_PER_MAC} pJ = ${joules(denseMillijoules)}, ${(denseMillijoules / millijoules).toFixed(1)} times as much`,
+    `MACs on reals are the stem, which reads the picture, and the inner factors of RepConv and SepRepConv, which are linear and not folded here;`,
+    `the ${million(spikeMacs)} MACs that read spikes became ${million(synapticOperations)} accumulations (45 nm, 32 bit, without memory traffic)`,
+  ];
+}
+
+/** Precision and recall over all classes and for each. */
+export function showScores({ data, scores, classes }: Pick<Report, "data" | "scores" | "classes">): string[] {
+  const row = (name: string, truths: number, { precision, recall, ap50, map }: { precision: number; recall: number; ap50: number; map: number }): string[] =>
+    [name, String(truths), ...[precision, recall, ap50, map].map((x) => x.toFixed(3))];
+  return [
+    `${data}: ${scores.images} pictures, ${scores.truths} objects`,
+    ...table(["class", "objects", "precision", "recall", "mAP50", "mAP50-95"], [
+      row("all", scores.truths, { ...scores, ap50: scores.map50 }),
+      ...scores.perClass.map((score) => row(classes[score.class] ?? `class ${score.class}`, score.truths, score)),
+    ]),
+  ];
+}
+
+const million = (x: number): string => `${(x / 1e6).toFixed(2)} M`;
+const joules = (millijoules: number): string => `${millijoules.toFixed(4)} mJ`;
+
+/** Columns as wide as what is in them; the first to the left, numbers to the right. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const all = [head, ...rows], widths = head.map((_, c) => Math.max(...all.map((row) => row[c].length)));
+  return all.map((row) => row.map((cell, c) => (c === 0 ? cell.padEnd(widths[c]) : cell.padStart(widths[c]))).join("  "));
+}

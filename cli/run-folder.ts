@@ -1,0 +1,166 @@
+/**
+ * Where a run leaves what it made:
+ *
+ *   args.json                  every option, and what it ran on
+ *   results.csv                one row per epoch, under the names that YOLO users know
+ *   weights/last.safetensors   enough to go on to the bit
+ *   weights/best.safetensors   the same, of the best epoch so far
+ *   report.json, validation.png   when the run is over
+ *
+ * Every file is whole at every moment: it is written beside its place and then moved there.
+ */
+import { existsSync } from "node:fs";
+import * as fs from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { EpochEvent, Store } from "../detection/index.ts";
+import { reasonOf, UserError } from "./user-error.ts";
+
+/** What writing a file takes. */
+export type Files = Pick<typeof fs, "open" | "rename" | "rm">;
+
+/** One call of write handles no more. */
+const CHUNK = 1 << 30;
+
+/**
+ * Replaces a file or leaves it as it was: written to `path.tmp-PID` in the same folder, flushed, renamed, and the folder flushed, so that
+ * no moment of a crash leaves half a file.
+ */
+export async function writeAtomically(path: string, data: Uint8Array | string, files: Files = fs): Promise<void> {
+  const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
+  const temporary = `${path}.tmp-${process.pid}`;
+  try {
+    await writeThrough(temporary, bytes, files);
+    await files.rename(temporary, path);
+  } catch (error) {
+    await files.rm(temporary, { force: true }).catch(() => {}); // the error that matters is the first
+    throw new UserError(`run: cannot write the ${bytes.length} bytes of ${path}: ${reasonOf(error)}; what was there before is kept`, { cause: error });
+  }
+  if (process.platform === "win32") return; // folders cannot be opened there
+  try {
+    const folder = await files.open(dirname(path), "r");
+    try { await folder.sync(); } finally { await folder.close(); }
+  } catch (error) {
+    throw new UserError(`run: wrote the ${bytes.length} bytes of ${path}, but cannot flush its folder to the disk: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+async function writeThrough(path: string, bytes: Uint8Array, files: Files): Promise<void> {
+  const file = await files.open(path, "w");
+  try {
+    for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at, Math.min(CHUNK, bytes.length - at))).bytesWritten;
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** ultralytics' order of parameter groups is biases, weights, norms. */
+const COLUMNS: readonly [name: string, value: (event: EpochEvent, seconds: number) => number][] = [
+  ["epoch", ({ epoch }) => epoch + 1],
+  ["train/box_loss", ({ box }) => box],
+  ["train/cls_loss", ({ classes }) => classes],
+  ["train/dfl_loss", ({ dfl }) => dfl],
+  ["metrics/precision(B)", ({ validation }) => validation.precision],
+  ["metrics/recall(B)", ({ validation }) => validation.recall],
+  ["metrics/mAP50(B)", ({ validation }) => validation.map50],
+  ["metrics/mAP50-95(B)", ({ validation }) => validation.map],
+  ["lr/pg0", ({ settings }) => settings.rates.bias],
+  ["lr/pg1", ({ settings }) => settings.rates.weight],
+  ["lr/pg2", ({ settings }) => settings.rates.norm],
+  ["firing_rate", ({ firingRate }) => firingRate],
+  ["seconds", (_, seconds) => Math.round(seconds * 10) / 10],
+];
+
+export const resultsHeader = COLUMNS.map(([name]) => name).join(",");
+export const resultsRow = (event: EpochEvent, seconds: number): string => COLUMNS.map(([, value]) => Number(value(event, seconds).toPrecision(7))).join(",");
+
+export class RunFolder implements Store {
+  private constructor(readonly path: string, private rows: string[]) {}
+
+  /** runs/NAME, or the first of runs/NAME2, runs/NAME3 ... that is free. */
+  static async numbered(name: string, runs = "runs"): Promise<RunFolder> {
+    for (let n = 1; ; n++) {
+      const path = join(runs, n === 1 ? name : name + n);
+      if (await making(path, async () => { await ensureFolder(runs); return isNew(path); })) return RunFolder.prepared(path);
+    }
+  }
+
+  /** A folder of the user's choice, which must hold nothing yet. */
+  static async at(path: string): Promise<RunFolder> {
+    const held = await making(path, async () => { await ensureFolder(path); return fs.readdir(path); });
+    if (held.length > 0) throw new UserError(`run: ${path} is not empty (it holds ${held.slice(0, 3).join(", ")}${held.length > 3 ? ", ..." : ""}); choose another folder, or go on with resume=${path}`);
+    return RunFolder.prepared(path);
+  }
+
+  /** The folder of a run that goes on after so many epochs; rows of later ones are dropped. */
+  static async reopened(path: string, epochs: number): Promise<RunFolder> {
+    const text = await fs.readFile(join(path, "results.csv"), "utf8").catch(() => "");
+    const rows = text.split("\n").slice(1).filter((row) => row.split(",").length === COLUMNS.length && Number.parseInt(row) <= epochs);
+    const folder = await RunFolder.prepared(path);
+    folder.rows = rows;
+    const left = (await fs.readdir(path, { recursive: true })).filter((name) => /\.tmp-\d+$/.test(name)); // of a run that was killed while writing
+    for (const name of left) await fs.rm(join(path, name), { force: true });
+    return folder;
+  }
+
+  /** Finds out now, and not after an epoch, whether files can be made here. */
+  private static async prepared(path: string): Promise<RunFolder> {
+    await making(path, async () => {
+      const probe = join(path, `.probe-${process.pid}`);
+      await fs.writeFile(probe, "");
+      await fs.rm(probe);
+    });
+    return new RunFolder(path, []);
+  }
+
+  checkpoint(name: "last" | "best"): string { return join(this.path, "weights", `${name}.safetensors`); }
+
+  has(name: "last" | "best"): boolean { return existsSync(this.checkpoint(name)); }
+
+  async write(name: "last" | "best", bytes: Uint8Array): Promise<void> {
+    await making(this.path, () => ensureFolder(join(this.path, "weights")));
+    await writeAtomically(this.checkpoint(name), bytes);
+  }
+  add(name: string, data: Uint8Array | string): Promise<void> { return writeAtomically(join(this.path, name), data); }
+
+  /** One more row of results.csv. */
+  addEpoch(event: EpochEvent, seconds: number): Promise<void> {
+    this.rows.push(resultsRow(event, seconds));
+    return this.add("results.csv", [resultsHeader, ...this.rows, ""].join("\n"));
+  }
+
+  /** Each file with its size. */
+  async contents(): Promise<string[]> {
+    const names = (await fs.readdir(this.path, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath ?? entry.path, entry.name)).sort();
+    return Promise.all(names.map(async (name) => `${name}  ${sizeText((await fs.stat(name)).size)}`));
+  }
+}
+
+const sizeText = (bytes: number): string => (bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+
+/** Makes a folder; false if it was there. */
+async function isNew(path: string): Promise<boolean> {
+  try {
+    await fs.mkdir(path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** A folder and those above it. Node's own way goes round in circles where the system makes none, as in /proc. */
+async function ensureFolder(path: string): Promise<void> {
+  const code = await isNew(path).then(() => undefined, (error: NodeJS.ErrnoException) => error.code);
+  if (code !== "ENOENT" || dirname(path) === path) return void (await fs.readdir(path));
+  await ensureFolder(dirname(path));
+  await isNew(path);
+}
+
+async function making<R>(path: string, make: () => Promise<R>): Promise<R> {
+  try {
+    return await make();
+  } catch (error) {
+    throw new UserError(`run: cannot make files in ${path}: ${reasonOf(error)}; choose another folder with out=PATH`, { cause: error });
+  }
+}

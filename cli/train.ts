@@ -1,0 +1,122 @@
+/** `spiketrain train`: data and model in, a run folder out. */
+import { setImmediate as turn } from "node:timers/promises";
+import { encodePng, type Batch, type Picture } from "../datasets/index.ts";
+import { predict, predictionNms, train, type SpikeYOLO } from "../detection/index.ts";
+import { truthsOf } from "../detection/trainer.ts";
+import { host } from "../engine/index.ts";
+import { inOrder, openSplit, Problems, trainingData, type OpenSet } from "./data.ts";
+import type { Values } from "./options.ts";
+import { drawSheet, type Scene } from "./picture.ts";
+import { epochLine, Pace, type Progress } from "./progress.ts";
+import { recipeOf, settingsOf, type Settings } from "./recipes.ts";
+import { measure, showReport } from "./report.ts";
+import { RunFolder } from "./run-folder.ts";
+import { modelOf, newModel, readRun, type About, type SavedRun } from "./saved-run.ts";
+import { Interrupted, UserError } from "./user-error.ts";
+
+export async function trainCommand(given: Values<"train">, progress: Progress, signal: AbortSignal): Promise<void> {
+  const resumed = given.resume === undefined ? undefined : await readRun(given.resume, "last");
+  const settings = resumed ? goingOn(given, resumed) : starting(given);
+  const trainSet = await openSplit(settings, "train", resumed?.classes), { classes } = trainSet;
+  const [valSet, testSet] = [await openSplit(settings, "val", classes), await openSplit(settings, "test", classes)];
+  const problems = new Problems([trainSet, valSet, testSet]);
+  const data = trainingData(trainSet, valSet, settings);
+  const folder = await folderOf(given, resumed);
+
+  const { batch, epochs } = settings, recipe = resumed ? { ...resumed.recipe, epochs } : recipeOf(settings);
+  const model = newModel(settings, classes.length), about: About = { options: settings, classes };
+  progress.say(`model ${settings.model}: ${model.parameterCount.toLocaleString("en")} parameters, T ${settings.T} x D ${settings.D}, ${classes.length} classes (${classes.slice(0, 8).join(", ")}${classes.length > 8 ? ", ..." : ""})`);
+  progress.say(`data ${trainSet.name} ${trainSet.size}, ${valSet.name} ${valSet.size}, ${testSet.name} ${testSet.size} pictures at ${settings.imgsz} x ${settings.imgsz}`);
+  progress.say(`run ${folder.path}: ${resumed ? `going on after ${resumed.epochs} of ${epochsOf(epochs)}` : epochsOf(epochs)}, batch ${batch}, lr0 ${recipe.lr0}, seed ${settings.seed}; ${host().build} kernels, ${host().threads} ${host().threads === 1 ? "thread" : "threads"}`);
+  for (const line of problems.news()) progress.say(line);
+  await folder.add("args.json", json({ ...settings, classes, recipe, node: process.version, kernels: host().build, threads: host().threads }));
+
+  if (resumed && resumed.epochs >= epochs) progress.say(`${epochsOf(resumed.epochs)} done of ${epochs}; to go on, give a larger number with epochs=`);
+
+  const seconds = (): number => performance.now() / 1000;
+  const pace = new Pace(epochs, seconds());
+  for await (const event of train(model, data, recipe, { store: folder, signal, resume: resumed?.bytes, about: { ...about } })) {
+    if (event.kind === "step") {
+      progress.live(pace.step(event, seconds()));
+      if (event.batch + 1 === event.batches) progress.passing("validating ...");
+    } else if (event.kind === "epoch") {
+      const took = pace.endEpoch(seconds());
+      progress.say(epochLine(event, epochs, took));
+      await folder.addEpoch(event, took);
+      for (const line of problems.news()) progress.say(line);
+    } else if (event.reason === "stopped") {
+      progress.say(`stopped in epoch ${Math.min(event.epochs + 1, epochs)} of ${epochs}; the checkpoint is ${folder.checkpoint("last")}`);
+      throw new Interrupted(`go on with: npm start -- resume=${folder.path}`);
+    }
+    await turn(); // for signals
+  }
+
+  await finish(folder, { valSet, testSet }, progress, signal);
+  const summary = problems.summary();
+  for (const line of [...problems.news(), ...(summary ? [summary] : [])]) progress.say(line);
+  progress.say("");
+  for (const line of await folder.contents()) progress.say(line);
+}
+
+function starting({ name, out, resume, ...given }: Values<"train">): Settings {
+  if (name !== undefined && out !== undefined) throw new UserError("train: name and out both say where the run goes; give one of them");
+  if (given.data !== undefined) {
+    const embedded = (["train", "val", "test"] as const).find((split) => given[split] !== undefined);
+    if (embedded) throw new UserError(`train: ${embedded} counts embedded pictures and means nothing with data=; leave it out`);
+  }
+  return settingsOf(given);
+}
+
+/** The options of a run that goes on are its own; it may last longer, and its data may have moved. */
+function goingOn({ resume, epochs, data, ...rest }: Values<"train">, { options, path }: SavedRun): Settings {
+  const [other] = Object.keys(rest);
+  if (other !== undefined) throw new UserError(`train: resume= goes on with the options of ${path}; beside it only epochs and data can be given, not ${other}`);
+  if (data !== undefined && options.data === undefined) throw new UserError(`train: ${path} was trained on the embedded pictures, so data= cannot be given with it`);
+  return { ...options, ...(epochs === undefined ? {} : { epochs }), ...(data === undefined ? {} : { data }) };
+}
+
+async function folderOf({ name, out }: Values<"train">, resumed: SavedRun | undefined): Promise<RunFolder> {
+  if (resumed?.folder !== undefined) return RunFolder.reopened(resumed.folder, resumed.epochs);
+  const folder = out !== undefined ? await RunFolder.at(out) : await RunFolder.numbered(name ?? "train");
+  if (resumed) await folder.write("last", resumed.bytes); // a checkpoint that left its folder starts a new one
+  return folder;
+}
+
+/** Measures the best weights on held-out pictures, says what came out, and draws some. */
+async function finish(folder: RunFolder, { valSet, testSet }: { valSet: OpenSet; testSet: OpenSet }, progress: Progress, signal: AbortSignal): Promise<void> {
+  const run = await readRun(folder.checkpoint(folder.has("best") ? "best" : "last"), "best"), model = modelOf(run), { options, classes } = run;
+  try {
+    const report = await measure(model, inOrder(testSet, options, signal), {
+      data: testSet.name, classes, progress: (pictures) => progress.passing(`measuring ... ${pictures}/${testSet.size}`),
+    });
+    progress.say("");
+    progress.say(`${run.path}, epoch ${run.epochs}, on pictures held out:`);
+    for (const line of showReport(report)) progress.say(line);
+    await folder.add("report.json", json(report));
+    progress.passing("drawing ...");
+    for await (const batch of inOrder(valSet, { ...options, batch: Math.min(SHOWN, valSet.size) }, signal)) {
+      await folder.add("validation.png", encodePng(validationSheet(model, batch, run, `mAP50 ${report.scores.map50.toFixed(3)} on ${testSet.name}`)));
+      break;
+    }
+  } catch (error) {
+    if (error instanceof Interrupted) throw new Interrupted(`stopped before the report was done; for the report: npm start -- resume=${folder.path}`);
+    throw error;
+  }
+}
+
+const epochsOf = (n: number): string => `${n} ${n === 1 ? "epoch" : "epochs"}`;
+const SHOWN = 16;
+const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
+
+/** The pictures of a batch with what the spiking network finds in them. */
+function validationSheet(model: SpikeYOLO, { images, boxes }: Batch, { options: { model: size, T, D }, classes }: About, figures: string): Picture {
+  const [B, H, W] = images.shape, truths = truthsOf(boxes, B, H, W), found = predict(model, images, { form: "integer", nms: predictionNms });
+  const scenes = found.map((detections, b): Scene => ({
+    picture: { width: W, height: H, pixels: Uint8Array.from(images.data.subarray(3 * H * W * b, 3 * H * W * (b + 1)), (value) => Math.round(255 * value)) },
+    truths: truths[b], detections,
+  }));
+  return drawSheet(scenes, {
+    names: classes, title: `SpikeYOLO ${size}, T ${T} x D ${D}, on ${B} validation pictures`,
+    footer: `integer spikes, score > ${predictionNms.confidence}, ${figures}`,
+  });
+}
