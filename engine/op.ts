@@ -115,7 +115,13 @@ export function scope<R>(run: () => R): R {
   collect(result, kept);
   memory.leave();
   if (result instanceof Promise) throw new Error("scope: the function must not be async; await outside, compute inside");
-  return kept.size ? (replace(result, kept) as R) : result;
+  if (!kept.size) return result;
+  const moved = new Map([...kept].map(([x, values]) => {
+    const y = empty(x.shape);
+    y.data.set(values);
+    return [x, y] as const;
+  }));
+  return replace(result, moved) as R;
 }
 
 function collect(value: unknown, into: Map<Tensor, ArrayLike<number>>): void {
@@ -124,16 +130,10 @@ function collect(value: unknown, into: Map<Tensor, ArrayLike<number>>): void {
   else if (isRecord(value)) for (const item of Object.values(value)) collect(item, into);
 }
 
-function replace(value: unknown, kept: Map<Tensor, ArrayLike<number>>): unknown {
-  if (value instanceof Tensor) {
-    const values = kept.get(value);
-    if (!values) return value;
-    const moved = empty(value.shape);
-    moved.data.set(values);
-    return moved;
-  }
-  if (Array.isArray(value)) return value.map((item) => replace(item, kept));
-  if (isRecord(value)) return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, replace(item, kept)]));
+function replace(value: unknown, moved: ReadonlyMap<Tensor, Tensor>): unknown {
+  if (value instanceof Tensor) return moved.get(value) ?? value;
+  if (Array.isArray(value)) return value.map((item) => replace(item, moved));
+  if (isRecord(value)) return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, replace(item, moved)]));
   return value;
 }
 
