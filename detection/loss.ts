@@ -81,12 +81,12 @@ function assignObjects(prediction: Prediction, { image, class: classOf, xywh }: 
   const wrong = classOf.findIndex((c) => !(c >= 0 && c < classes));
   if (wrong >= 0) throw new Error(`detectionLoss: object ${wrong} has class ${classOf[wrong]}, the model has ${classes} classes ${show([B, A, classes])}`);
   return noGrad(() => {
-    const scores = sigmoid(prediction.classes).data;
+    const scores = sigmoid(prediction.classes);
     const boxes = dist2bbox(sideDistances(prediction.box).data, anchors.points, "xyxy");
     for (let k = 0; k < boxes.length; k++) boxes[k] *= anchors.strides[(k >> 2) % A];
     const points = anchors.points.map((p, k) => p * anchors.strides[k >> 1]);
     const height = levels[0][0] * strides[0], width = levels[0][1] * strides[0];
     const xyxy = xywhToXyxy(Float64Array.from(xywh, (value, k) => value * (k & 1 ? height : width)));
-    return assign({ scores, boxes, points, classes }, { image, class: classOf, xyxy });
+    return assign({ scores: scores.data, boxes, points, classes }, { image, class: classOf, xyxy });
   });
 }

@@ -45,55 +45,142 @@ export class DownSampling extends Module {
   }
 }
 
+/** What a chain of linear layers does, as one convolution. */
+interface Linear { readonly weight: Float64Array; readonly bias: Float64Array }
+
 /**
- * A 3x3 convolution in factors, linear from end to end so that it can be folded into one:
+ * A chain of linear layers that in eval mode is one 3x3 convolution of its spikes, padding 1, borders included. Folded, all of it is
+ * additions where something fired; in factors it has fewer weights and trains better. Both forms stay runnable.
+ */
+abstract class Foldable extends Module {
+  /** The one convolution, while the chain is folded. */
+  folded: Conv2d | undefined;
+  constructor(readonly inChannels: number, readonly outChannels: number) { super(); }
+
+  /** Weight [out, 3, 3, in] and bias [out] of the eval-mode chain as it is now. */
+  protected abstract linear(): Linear;
+  /** Frames [N, H, W, in] -> [N, H, W, out], factor by factor. */
+  protected abstract factors(s: Value): Tensor;
+
+  /** Runs as one convolution from now on, in eval mode. Weights that change later are not seen: fold again. */
+  fold(): void {
+    const { weight, bias } = this.linear();
+    this.folded ??= new Conv2d(this.inChannels, this.outChannels, 3, { padding: 1, bias: true });
+    this.folded.derived = true;
+    this.folded.weight.data.set(weight);
+    this.folded.bias!.data.set(bias);
+  }
+
+  /** Runs in factors again. */
+  unfold(): void {
+    for (const { home, ptr, size } of this.folded ? [this.folded.weight, this.folded.bias!] : []) home.memory.release(ptr, size * home.bytes);
+    this.folded = undefined;
+  }
+
+  /** Frames [N, H, W, in] -> [N, H, W, out] */
+  forward(s: Value): Tensor {
+    if (this.training) this.unfold(); // a step of training makes it stale
+    return this.folded ? this.folded.forward(s) : this.factors(s);
+  }
+}
+
+/** Folds every chain below a module that can be folded; `unfold` undoes it. Exact in eval mode. */
+export function fold(module: Module): void { for (const chain of foldables(module)) chain.fold(); }
+export function unfold(module: Module): void { for (const chain of foldables(module)) chain.unfold(); }
+const foldables = (module: Module): Foldable[] => [module, ...module.namedModules().map(([, part]) => part)].filter((part) => part instanceof Foldable);
+
+/**
+ * A 3x3 convolution in factors, linear from end to end:
  * 1x1 in -> in, norm with padding, 3x3 depthwise, 1x1 in -> out, norm. Takes spikes, fires nowhere inside.
  */
-export class RepConv extends Module {
+export class RepConv extends Foldable {
   readonly reduce: Conv2d;
   readonly reduceNorm: BatchNormPad;
   readonly depthwise: Conv2d;
   readonly expand: Conv2d;
   readonly expandNorm: BatchNorm2d;
   constructor(inChannels: number, outChannels: number, norm: NormOptions) {
-    super();
+    super(inChannels, outChannels);
     this.reduce = new Conv2d(inChannels, inChannels, 1);
     this.reduceNorm = new BatchNormPad(inChannels, 1, norm);
     this.depthwise = new Conv2d(inChannels, inChannels, 3, { groups: inChannels });
     this.expand = new Conv2d(inChannels, outChannels, 1);
     this.expandNorm = new BatchNorm2d(outChannels, norm);
   }
-  /** Frames [N, H, W, in] -> [N, H, W, out] */
-  forward(s: Value): Tensor {
+
+  protected override factors(s: Value): Tensor {
     const mixed = this.reduceNorm.forward(this.reduce.forward(s)); // [N, H + 2, W + 2, in]
     return this.expandNorm.forward(this.expand.forward(this.depthwise.forward(mixed)));
+  }
+
+  /**
+   * With norms y = a x + b (reduceNorm: a, b; expandNorm: c, d):
+   *
+   *   W[o, k, i] = c[o] sum_m expand[o, m] depthwise[m, k] a[m] reduce[m, i]
+   *   bias[o]    = c[o] sum_m expand[o, m] (sum_k depthwise[m, k]) b[m] + d[o]
+   */
+  protected override linear(): Linear {
+    const { inChannels: I, outChannels: O } = this;
+    const [reduce, depthwise, expand] = [this.reduce, this.depthwise, this.expand].map(({ weight }) => Float64Array.from(weight.data));
+    const { scale: a, shift: b } = this.reduceNorm.norm.affineValues(), { scale: c, shift: d } = this.expandNorm.affineValues();
+    const weight = new Float64Array(O * 9 * I), bias = Float64Array.from(d);
+    for (let o = 0; o < O; o++) {
+      for (let m = 0; m < I; m++) {
+        const share = c[o] * expand[o * I + m];
+        for (let k = 0; k < 9; k++) {
+          const tap = share * depthwise[m * 9 + k], scaled = tap * a[m], row = (o * 9 + k) * I;
+          bias[o] += tap * b[m];
+          for (let i = 0; i < I; i++) weight[row + i] += scaled * reduce[m * I + i];
+        }
+      }
+    }
+    return { weight, bias };
   }
 }
 
 /** The same for separable convolutions: norm with padding directly on spikes, 1x1 in -> out, 3x3 depthwise. No norm at the end. */
-export class SepRepConv extends Module {
+export class SepRepConv extends Foldable {
   readonly norm: BatchNormPad;
   readonly pointwise: Conv2d;
   readonly depthwise: Conv2d;
   constructor(inChannels: number, outChannels: number, norm: NormOptions) {
-    super();
+    super(inChannels, outChannels);
     this.norm = new BatchNormPad(inChannels, 1, norm);
     this.pointwise = new Conv2d(inChannels, outChannels, 1);
     this.depthwise = new Conv2d(outChannels, outChannels, 3, { groups: outChannels });
   }
-  /** Frames [N, H, W, in] -> [N, H, W, out] */
-  forward(s: Value): Tensor {
-    const fold = !this.training && !isRecording() && s instanceof Spikes;
-    return this.depthwise.forward(fold ? this.pointwiseOnSpikes(s) : this.pointwise.forward(this.norm.forward(s)));
+
+  protected override factors(s: Value): Tensor {
+    const onSpikes = !this.training && !isRecording() && s instanceof Spikes;
+    return this.depthwise.forward(onSpikes ? this.pointwiseOnSpikes(s) : this.pointwise.forward(this.norm.forward(s)));
   }
+
   /**
-   * The norm folded into the 1x1, so that it stays a convolution of spikes: W (scale s + shift) = (W scale) s + W shift.
+   * The norm alone folded into the 1x1, so that it stays a convolution of spikes: W (scale s + shift) = (W scale) s + W shift.
    * The padding is zero spikes, since the border of the norm is what it makes of zero.
    */
   private pointwiseOnSpikes(s: Spikes): Tensor {
     const { weight, inChannels, outChannels } = this.pointwise, { scale, shift } = this.norm.norm.affine();
     const bias = conv2d(reshape(shift, [1, 1, 1, inChannels]), weight);
     return this.pointwise.forwardWith(s, mulRow(weight, scale), reshape(bias, [outChannels]), { padding: 1 });
+  }
+
+  /** With the norm y = a x + b:  W[o, k, i] = depthwise[o, k] pointwise[o, i] a[i],  bias[o] = (sum_k depthwise[o, k]) sum_i pointwise[o, i] b[i] */
+  protected override linear(): Linear {
+    const { inChannels: I, outChannels: O } = this;
+    const [pointwise, depthwise] = [this.pointwise, this.depthwise].map(({ weight }) => Float64Array.from(weight.data));
+    const { scale: a, shift: b } = this.norm.norm.affineValues();
+    const weight = new Float64Array(O * 9 * I), bias = new Float64Array(O);
+    for (let o = 0; o < O; o++) {
+      for (let k = 0; k < 9; k++) {
+        const tap = depthwise[o * 9 + k], row = (o * 9 + k) * I;
+        for (let i = 0; i < I; i++) {
+          weight[row + i] = tap * pointwise[o * I + i] * a[i];
+          bias[o] += tap * pointwise[o * I + i] * b[i];
+        }
+      }
+    }
+    return { weight, bias };
   }
 }
 

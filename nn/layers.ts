@@ -1,6 +1,6 @@
 /** Layers on frames [N, H, W, C]. Sequences [T, B, H, W, C] pass through them with time folded into the batch. */
 import {
-  batchNorm, batchStatistics, conv2d, Parameter, padWith, reshape, tensor, valuesOf, Spikes, Tensor, type ConvAttributes, type Random, type Value,
+  batchNorm, batchStatistics, conv2d, Parameter, padWith, reshape, tensor, valuesOf, Spikes, Tensor, type ConvAttributes, type Random, type RealArray, type Value,
 } from "../engine/index.ts";
 import { Buffer, Module } from "./module.ts";
 
@@ -92,10 +92,16 @@ export class BatchNorm2d extends Module {
   }
 
   /** The affine map that this is in eval mode: y = scale x + shift, per channel. */
-  affine(): { scale: Tensor; shift: Tensor } {
+  affineValues(): { scale: RealArray; shift: RealArray } {
     const [gamma, beta, mean, variance] = [this.weight, this.bias, this.runningMean, this.runningVariance].map((p) => p.data);
     const scale = gamma.map((g, c) => g / Math.sqrt(variance[c] + this.options.eps));
-    return { scale: tensor(scale), shift: tensor(beta.map((b, c) => b - mean[c] * scale[c])) };
+    return { scale, shift: beta.map((b, c) => b - mean[c] * scale[c]) };
+  }
+
+  /** The same as tensors of the scope. */
+  affine(): { scale: Tensor; shift: Tensor } {
+    const { scale, shift } = this.affineValues();
+    return { scale: tensor(scale), shift: tensor(shift) };
   }
 
   private update(mean: Tensor, variance: Tensor, rows: number): void {

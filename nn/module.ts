@@ -16,6 +16,8 @@ type Part = Parameter | Buffer | Module;
 export abstract class Module {
   /** Whether norms use the statistics of the batch (and update the running ones). Set by `train` and `eval`. */
   training = true;
+  /** Made from the weights of other parts: it has a name, but its weights are not the model's own and are neither trained nor saved. */
+  derived = false;
 
   /** Draws initial values. Modules with parameters override it; it is called once on each, in order. */
   reset(_random: Random): void {}
@@ -28,7 +30,7 @@ export abstract class Module {
         if (member instanceof Parameter || member instanceof Buffer) yield [prefix + name, member];
         else if (member instanceof Module) {
           yield [prefix + name, member];
-          yield* member.parts(`${prefix}${name}.`);
+          if (!member.derived) yield* member.parts(`${prefix}${name}.`);
         }
       }
     }

@@ -1,0 +1,93 @@
+/** The network as a whole: its sizes, its memory, and its spiking forms. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { backward, loadKernels, noGrad, Random, scope, withSpikePath, type Host, type SpikePath } from "../../engine/index.ts";
+import { detectionLoss, SpikeYOLO, spikeYOLO, type SpikeYOLOConfig } from "../../detection/index.ts";
+import { EMA, fold, ilif, ilifGen1, SGD } from "../../nn/index.ts";
+
+let host: Host;
+beforeAll(async () => { host = await loadKernels({ threads: 1 }); });
+afterAll(() => host.stop());
+
+const images = (B: number, side: number, seed = 1) => {
+  const random = new Random(seed);
+  return { shape: [B, side, side, 3], data: Float32Array.from({ length: B * side * side * 3 }, () => random.uniform()) };
+};
+
+describe("sizes", () => {
+  class Counted extends SpikeYOLO { override initialize(): void {} }
+  // facts of the public reference at 80 classes; its table says 48.1 and 68.8 M for m and l, which its code does not reach
+  test.each([["n", 13_271_632], ["s", 23_153_024], ["m", 47_841_856], ["l", 68_478_400]] as const)("%s has %i parameters at 80 classes", async (size, expected) => {
+    host = await loadKernels({ threads: 1 }); // each in a memory of its own
+    expect(new Counted({ ...spikeYOLO[size], classes: 80 }).parameterCount).toBe(expected);
+  });
+
+  test("small has the parameters of width 0.125 at 3 classes", () => {
+    expect(new Counted({ ...spikeYOLO.small, classes: 3 }).parameterCount).toBe(1_749_545);
+  });
+});
+
+/** A network whose norms have seen a few batches, so that it fires in eval mode. */
+function awake(config: Partial<SpikeYOLOConfig>): SpikeYOLO {
+  const model = new SpikeYOLO({ ...spikeYOLO.tiny, classes: 3, norm: { eps: 1e-3, momentum: 0.5 }, ...config });
+  for (let step = 0; step < 6; step++) scope(() => noGrad(() => { model.forward(images(2, 64, step)); }));
+  return model.eval() as SpikeYOLO;
+}
+
+const detect = (model: SpikeYOLO, path: SpikePath): number[] => scope(() => noGrad(() => withSpikePath(path, () => Array.from(model.detect(images(2, 64, 9)).data))));
+
+describe("spiking forms", () => {
+  for (const T of [1, 2, 4]) {
+    for (const D of [1, 2, 4, 8]) {
+      const neurons = { "COCO's I-LIF": ilif(D), ...(T * D === 8 ? { "Gen1's I-LIF": ilifGen1(D) } : {}) };
+      for (const [name, neuron] of Object.entries(neurons)) {
+        test(`T ${T}, D ${D}, ${name}: integers as multipliers and T x D binary steps give the same bits, folded or not`, () => {
+          const model = awake({ T, D, neuron });
+          for (const folded of [false, true]) {
+            if (folded) fold(model);
+            const integer = detect(model, "integer");
+            expect(integer.some((x) => x !== integer[0])).toBe(true);
+            expect(detect(model, "binary")).toEqual(integer);
+          }
+        });
+      }
+    }
+  }
+
+  test("the folded binary form multiplies no weight by a spike: but for the first layer, all convolutions are accumulations", () => {
+    const model = awake({ T: 1, D: 4 }), calls = new Map<string, number>(), kernels = host.kernels as unknown as Record<string, (...args: number[]) => void>;
+    fold(model);
+    const original = { ...kernels };
+    for (const [name, kernel] of Object.entries(original)) kernels[name] = (...args) => { calls.set(name, (calls.get(name) ?? 0) + 1); kernel(...args); };
+    try { detect(model, "binary"); } finally { Object.assign(kernels, original); }
+    const used = (name: string): number => calls.get(name) ?? 0;
+    expect(used("f32_conv")).toBe(1);
+    for (const name of ["f32_gemm", "f32_depthwise", "spike_conv", "fixed_multiply_accumulate", "fixed_depthwise_multiply_accumulate"]) expect(used(name), name).toBe(0);
+    expect(used("fixed_accumulate")).toBeGreaterThan(100);
+    expect(used("fixed_depthwise_accumulate")).toBeGreaterThan(10);
+  });
+});
+
+describe("memory", () => {
+  test("a training step takes nothing after the first: in use after step 50 is what it was after step 2", async () => {
+    host = await loadKernels({ threads: 1 });
+    const model = new SpikeYOLO({ ...spikeYOLO.tiny, classes: 3 }), optimizer = new SGD(model.parameters(), { lr: 0.01, momentum: 0.9, nesterov: true }), ema = new EMA(model);
+    const random = new Random(2), marks: { inUse: number; reserved: number }[] = [];
+    for (let step = 1; step <= 50; step++) {
+      const n = step <= 2 ? 6 : random.integer(0, 6); // objects come and go
+      const boxes = {
+        image: Int32Array.from({ length: n }, () => random.integer(0, 2)), class: Int32Array.from({ length: n }, () => random.integer(0, 3)),
+        xywh: Float32Array.from({ length: 4 * n }, (_, i) => (i % 4 < 2 ? random.uniform(0.3, 0.7) : random.uniform(0.2, 0.6))),
+      };
+      scope(() => backward(detectionLoss(model.forward(images(2, 64, step)), boxes).total));
+      optimizer.step({ clip: 10 });
+      ema.update();
+      if (step === 2 || step === 50) marks.push({ inUse: host.memory.inUse, reserved: host.memory.reserved });
+    }
+    expect(marks[1]).toEqual(marks[0]);
+  });
+});
+
+test("it refuses images whose sides the strides do not divide, and names them", () => {
+  const model = new SpikeYOLO({ ...spikeYOLO.tiny, classes: 3 });
+  expect(() => scope(() => model.forward(images(1, 40)))).toThrow("SpikeYOLO: expected images [B, H, W, 3] or a sequence [T, B, H, W, 3] with sides that are multiples of 32, got [1, 40, 40, 3]");
+});
