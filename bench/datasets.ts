@@ -9,6 +9,7 @@ import { decodeImage, encodePng, type Decoder } from "../datasets/image.ts";
 import { fit, letterbox } from "../datasets/letterbox.ts";
 import { shapes } from "../datasets/shapes.ts";
 import { Random } from "../engine/random.ts";
+import { print } from "./desk.ts";
 
 const PICTURES = 40, ROUNDS = 8;
 
@@ -30,28 +31,29 @@ async function measure(job: string, run: (index: number) => unknown): Promise<Ro
   return { job, best: best.reduce((a, b) => a + b) / PICTURES, mean: sum / PICTURES / ROUNDS };
 }
 
-const rows: Row[] = [];
-for (const imgsz of [128, 256]) {
-  const set = shapes({ imgsz, size: PICTURES });
-  rows.push(await measure(`shapes: draw ${imgsz} x ${imgsz}`, (i) => set.sample(i)));
-}
+export async function run(): Promise<unknown> {
+  const rows: Row[] = [];
+  for (const imgsz of [128, 256]) {
+    const set = shapes({ imgsz, size: PICTURES });
+    rows.push(await measure(`shapes: draw ${imgsz} x ${imgsz}`, (i) => set.sample(i)));
+  }
 
-const photo = (await shapes({ imgsz: 640, size: 1 }).sample(0))!, png = encodePng(photo.picture);
-rows.push(await measure("encodePng 640 x 640", () => encodePng(photo.picture)));
-for (const decoder of ["sharp", "wasm"] satisfies Decoder[]) {
-  rows.push(await measure(`decode PNG 640 x 640, ${decoder}`, () => decodeImage(png, "bench.png", { decoder })));
-}
-const { default: sharp } = await import("sharp");
-const jpeg = new Uint8Array(await sharp(photo.picture.pixels, { raw: { width: 640, height: 640, channels: 3 } }).jpeg().toBuffer());
-for (const decoder of ["sharp", "wasm"] satisfies Decoder[]) {
-  rows.push(await measure(`decode JPEG 640 x 640, ${decoder}`, () => decodeImage(jpeg, "bench.jpg", { decoder })));
-}
-for (const side of [320, 640]) {
-  const place = fit(640, 640, [side, side]);
-  rows.push(await measure(`letterbox 640 x 640 -> ${side}`, () => letterbox(photo.picture, place)));
-  rows.push(await measure(`augment 640 x 640 -> ${side}`, (i) => augmented(photo, place, augmentations.spikeyolo, new Random(0, i))));
-}
+  const photo = (await shapes({ imgsz: 640, size: 1 }).sample(0))!, png = encodePng(photo.picture);
+  rows.push(await measure("encodePng 640 x 640", () => encodePng(photo.picture)));
+  for (const decoder of ["sharp", "wasm"] satisfies Decoder[]) {
+    rows.push(await measure(`decode PNG 640 x 640, ${decoder}`, () => decodeImage(png, "bench.png", { decoder })));
+  }
+  const { default: sharp } = await import("sharp");
+  const jpeg = new Uint8Array(await sharp(photo.picture.pixels, { raw: { width: 640, height: 640, channels: 3 } }).jpeg().toBuffer());
+  for (const decoder of ["sharp", "wasm"] satisfies Decoder[]) {
+    rows.push(await measure(`decode JPEG 640 x 640, ${decoder}`, () => decodeImage(jpeg, "bench.jpg", { decoder })));
+  }
+  for (const side of [320, 640]) {
+    const place = fit(640, 640, [side, side]);
+    rows.push(await measure(`letterbox 640 x 640 -> ${side}`, () => letterbox(photo.picture, place)));
+    rows.push(await measure(`augment 640 x 640 -> ${side}`, (i) => augmented(photo, place, augmentations.spikeyolo, new Random(0, i))));
+  }
 
-console.log(`${"ms per picture".padEnd(36)}${"best".padStart(8)}${"mean".padStart(8)}`);
-for (const { job, best, mean } of rows) console.log(`${job.padEnd(36)}${best.toFixed(2).padStart(8)}${mean.toFixed(2).padStart(8)}`);
-console.log(JSON.stringify({ bench: "datasets", node: process.version, rows }));
+  print(["ms per picture", "best", "mean"], rows.map(({ job, best, mean }) => [job, best, mean]));
+  return rows;
+}

@@ -22,22 +22,23 @@ export interface StageActivity {
 interface Counts { macs: number; sum: number; fired: number; spikes: number; real: boolean }
 
 export class Activity {
-  private readonly counts = new Map<Conv2d, Counts>();
-  private readonly names: ReadonlyMap<Module, string>;
+  private readonly counts = new Map<string, Counts>();
+  private names: ReadonlyMap<Module, string> = new Map();
   private pictures = 0;
 
-  constructor(model: Module) { this.names = new Map(model.namedModules().map(([name, module]) => [module, name])); }
+  constructor(private readonly model: Module) {}
 
   /** Counts what convolutions do in `run`, which handles so many pictures. */
   watch<R>(pictures: number, run: () => R): R {
     this.pictures += pictures;
+    this.names = new Map(this.model.namedModules().map(([name, module]) => [module, name])); // anew: chains may have been folded since
     return observeConvolutions((layer, x, y) => this.count(layer, x, y.shape), run);
   }
 
   /** Per picture, in the order in which the layers ran. */
   layers(): EnergyLayer[] {
-    return [...this.counts].map(([layer, { macs, sum, spikes, real }]) => ({
-      name: this.names.get(layer) ?? "?", macs: macs / this.pictures, rate: spikes ? sum / spikes : 0, kind: real ? "mac" : "accumulate",
+    return [...this.counts].map(([name, { macs, sum, spikes, real }]) => ({
+      name, macs: macs / this.pictures, rate: spikes ? sum / spikes : 0, kind: real ? "mac" : "accumulate",
     }));
   }
 
@@ -52,8 +53,8 @@ export class Activity {
   stages(): StageActivity[] {
     const costs = new Map(this.energy().layers.map((row) => [row.name, row]));
     const stages = new Map<string, { -readonly [K in keyof StageActivity]: StageActivity[K] } & { sum: number; fired: number; spikes: number }>();
-    for (const [layer, { sum, fired, spikes, real }] of this.counts) {
-      const name = this.names.get(layer) ?? "?", stage = name.split(".")[0], cost = costs.get(name)!;
+    for (const [name, { sum, fired, spikes, real }] of this.counts) {
+      const stage = name.split(".")[0], cost = costs.get(name)!;
       const row = stages.get(stage) ?? { stage, rate: undefined, density: undefined, macs: 0, realMacs: 0, synapticOperations: 0, millijoules: 0, denseMillijoules: 0, sum: 0, fired: 0, spikes: 0 };
       row.macs += cost.macs;
       if (real) row.realMacs += cost.macs;
@@ -67,7 +68,7 @@ export class Activity {
   }
 
   private count(layer: Conv2d, x: Value, y: readonly number[]): void {
-    const counts = this.counts.get(layer) ?? { macs: 0, sum: 0, fired: 0, spikes: 0, real: !(x instanceof Spikes) };
+    const name = this.names.get(layer) ?? "?", counts = this.counts.get(name) ?? { macs: 0, sum: 0, fired: 0, spikes: 0, real: !(x instanceof Spikes) };
     counts.macs += layer.macsPerPixel * workingPixels(layer, x.shape, y);
     if (x instanceof Spikes) {
       const { rate, density } = x.statistics();
@@ -75,7 +76,7 @@ export class Activity {
       counts.fired += density * x.size;
       counts.spikes += x.size;
     }
-    this.counts.set(layer, counts);
+    this.counts.set(name, counts);
   }
 }
 

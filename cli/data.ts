@@ -1,8 +1,6 @@
 /** Which pictures a run works on, and how they become its batches. */
-import { existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
-import { shapes, voc, type Batch, type Batched, type DetectionSet, type VocSet } from "../datasets/index.ts";
+import { batches, shapes, voc, type Batch, type Batched, type DetectionSet, type VocSet } from "../datasets/index.ts";
 import type { TrainingBatch, TrainingData } from "../detection/index.ts";
 import { augmentOf, type Settings } from "./recipes.ts";
 import { Interrupted, refusing, UserError } from "./user-error.ts";
@@ -15,21 +13,39 @@ type Source = Pick<Settings, "data" | "imgsz" | "train" | "val" | "test">;
 /** Lists that a VOC folder may have for each purpose, the better ones first. */
 const LISTS: Record<Split, readonly string[]> = { train: ["train", "trainval"], val: ["val", "test"], test: ["test", "val"] };
 
+/** Bytes that are free for pictures, shared by the sets that are given it. */
+export interface Room { bytes: number }
+/** Pictures that are drawn are kept, as far as this goes: drawing one again costs a tenth of a training step. */
+export const roomForPictures = (bytes = 512 << 20): Room => ({ bytes });
+
 /** One split; `classes` are those that the network knows, if there is one already. */
-export async function openSplit(source: Source, split: Split, classes?: readonly string[]): Promise<OpenSet> {
+export async function openSplit(source: Source, split: Split, { classes, room = roomForPictures() }: { classes?: readonly string[]; room?: Room } = {}): Promise<OpenSet> {
   const { data, imgsz } = source;
-  if (data === undefined) return shapes({ split, size: source[split], imgsz });
-  const lists = listsOf(data), list = LISTS[split].find((name) => lists.includes(name)) ?? LISTS[split][0];
+  if (data === undefined) return kept(shapes({ split, size: source[split], imgsz }), imgsz, room);
+  const lists = await refusing(() => voc(data).splits()), list = LISTS[split].find((name) => lists.includes(name)) ?? LISTS[split][0];
   const set: VocSet = await refusing(() => voc(data, { split: list, classes }).open());
   if (set.classes.length === 0) throw new UserError(`data: ${set.name} names no object in any annotation, so there are no classes to learn`);
   return set;
 }
 
-/** Names of the lists of a VOC folder, wherever in it they are; none if it is no such folder, which `voc` then says. */
-function listsOf(path: string): string[] {
-  const below = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder).filter((name) => /^VOC/.test(name)).map((name) => join(folder, name)) : []);
-  const roots = [path, ...below(path), ...below(join(path, "VOCdevkit"))].filter((root) => existsSync(join(root, "ImageSets", "Main")));
-  return roots.flatMap((root) => readdirSync(join(root, "ImageSets", "Main"))).filter((name) => name.endsWith(".txt")).map((name) => name.slice(0, -4));
+/** The same set, each picture drawn only once while there is room for it. */
+function kept(set: OpenSet, imgsz: number, room: Room): OpenSet {
+  const drawn = new Map<number, ReturnType<OpenSet["sample"]>>(), size = 3 * imgsz * imgsz;
+  const keeping: OpenSet = {
+    ...set,
+    sample(index) {
+      const before = drawn.get(index);
+      if (before) return before;
+      const sample = set.sample(index);
+      if (room.bytes >= size) {
+        room.bytes -= size;
+        drawn.set(index, sample);
+      }
+      return sample;
+    },
+    batches: (how) => batches(keeping, { imgsz, ...(typeof how === "number" ? { batch: how } : how) }),
+  };
+  return keeping;
 }
 
 /** Batches in order, one look at each picture, the last one perhaps short. */

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The command line: `spiketrain train|val|predict key=value ...`. Exit codes: 0 done, 1 our mistake, 2 yours, 130 interrupted. */
+import { printable } from "../datasets/printable.ts";
 import { loadKernels } from "../engine/index.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { commands, help, isCommand, nearest, parseOptions, type Command, type Values } from "./options.ts";
@@ -14,7 +15,7 @@ const run: { readonly [C in Command]: (given: Values<C>, progress: Progress, sig
 async function main([word, ...args]: readonly string[]): Promise<number> {
   const progress = new Progress(process.stdout);
   try {
-    if (word === undefined || isHelp(word) || args.some(isHelp)) {
+    if (word === undefined || isHelp(word)) {
       console.log(help());
       return 0;
     }
@@ -22,16 +23,16 @@ async function main([word, ...args]: readonly string[]): Promise<number> {
       const near = nearest(word, Object.keys(commands));
       throw new UserError(`spiketrain: unknown command ${JSON.stringify(word)}; ${near ? `did you mean ${near}?` : `the commands are ${Object.keys(commands).join(", ")}, help`}`);
     }
-    await start(word, args, progress);
+    if (args.some(isHelp)) console.log(help(word)); else await start(word, args, progress);
     return 0;
   } catch (error) {
     progress.clear();
     if (error instanceof Interrupted) {
-      console.log(error.message);
+      console.log(printable(error.message));
       return 130;
     }
     if (isForUser(error)) {
-      console.error(error.message);
+      console.error(printable(error.message));
       return 2;
     }
     console.error(error);

@@ -1,6 +1,6 @@
 /** The options of all commands as one table, and the reading of `key=value` by it. */
 import { spikeYOLO } from "../detection/index.ts";
-import { presets } from "./recipes.ts";
+import { settingsOf } from "./recipes.ts";
 import { UserError } from "./user-error.ts";
 
 /** What a value may be. `read` gives undefined for what it may not be. */
@@ -29,9 +29,9 @@ const name: Kind<string> = { expected: "a name without slashes", read: (text) =>
 
 const option = <V>(kind: Kind<V>, does: string): Option<V> => ({ ...kind, does });
 
-const { small, folder } = { small: presets.small.settings, folder: presets.folder.settings };
+const embedded = settingsOf({}), folder = settingsOf({ data: "" });
 /** A default that differs where data= is given. */
-const either = (key: "imgsz" | "epochs"): string => `${small[key]}, with data= ${folder[key]}`;
+const either = (key: "model" | "imgsz" | "batch" | "epochs" | "lr0"): string => `${embedded[key]}, with data= ${folder[key]}`;
 
 const imgsz = whole(32, 2048, 32), batch = whole(1, 4096), pictures = whole(1, 1_000_000);
 const checkpoint = option(path, "a run folder or a checkpoint");
@@ -43,17 +43,17 @@ export const commands = {
     does: "train a detector, then measure it on pictures that it has not seen",
     options: {
       data: option(path, voc),
-      model: option(oneOf(...(Object.keys(spikeYOLO) as (keyof typeof spikeYOLO)[])), `size of the network (${small.model})`),
+      model: option(oneOf(...(Object.keys(spikeYOLO) as (keyof typeof spikeYOLO)[])), `size of the network (${either("model")})`),
       epochs: option(whole(1, 100_000), `how often each picture is seen (${either("epochs")})`),
       imgsz: option(imgsz, `pixels per side (${either("imgsz")})`),
-      batch: option(batch, `pictures per step (${small.batch})`),
-      seed: option(whole(0, 4294967295), `of weights, order and augmentation (${small.seed})`),
-      T: option(whole(1, 16), `timesteps (${small.T})`),
-      D: option(whole(1, 15), `largest integer that a neuron emits (${small.D})`),
-      lr0: option(real(0.000001, 10), `learning rate (${presets.small.recipe.lr0})`),
-      train: option(pictures, `embedded pictures to train on (${small.train})`),
-      val: option(pictures, `embedded pictures to validate on (${small.val})`),
-      test: option(pictures, `embedded pictures for the final report (${small.test})`),
+      batch: option(batch, `pictures per step (${either("batch")})`),
+      seed: option(whole(0, 4294967295), `of weights, order and augmentation (${embedded.seed})`),
+      T: option(whole(1, 16), `timesteps (${embedded.T})`),
+      D: option(whole(1, 15), `largest integer that a neuron emits (${embedded.D})`),
+      lr0: option(real(0.000001, 10), `learning rate (${either("lr0")})`),
+      train: option(pictures, `embedded pictures to train on (${embedded.train})`),
+      val: option(pictures, `embedded pictures to validate on (${embedded.val})`),
+      test: option(pictures, `embedded pictures for the final report (${embedded.test})`),
       name: option(name, "run folder runs/NAME (train, then train2, ...)"),
       out: option(path, "run folder anywhere; must be empty or absent"),
       resume: option(path, "a run folder or a checkpoint to go on from"),
@@ -140,14 +140,16 @@ function edits(a: string, b: string): number {
   return rows[a.length][b.length];
 }
 
-/** The table for people. */
-export function help(): string {
-  const lines = ["spiketrain COMMAND key=value ...     spiking object detectors, trained from scratch", ""];
+/** The table for people, of all commands or of one. */
+export function help(of?: Command): string {
+  const lines = [`spiketrain ${of ?? "COMMAND"} key=value ...     spiking object detectors, trained from scratch`, ""];
   for (const [command, { does, options }] of Object.entries(commands)) {
+    if (of !== undefined && command !== of) continue;
     lines.push(`${command.padEnd(9)}${does}`);
     for (const [key, { expected, does }] of Object.entries<Option<unknown>>(options)) lines.push(`  ${`${key}=`.padEnd(9)}${does}${expected === "a path" || expected.startsWith("a name") ? "" : `; ${expected}`}`);
     lines.push("");
   }
-  lines.push("npm start -- key=value ...  is  spiketrain train key=value ...");
+  if (of !== undefined) lines.push(`other commands: ${Object.keys(commands).filter((command) => command !== of).join(", ")}; spiketrain help shows them`);
+  if (of === undefined || of === "train") lines.push("npm start -- key=value ...  is  spiketrain train key=value ...");
   return lines.join("\n");
 }

@@ -1,7 +1,8 @@
 /** `spiketrain predict`: pictures in, the same pictures with boxes out. */
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
+import { readRegular } from "../datasets/file.ts";
 import { BrokenImage, decodeImage, encodePng, fit, letterbox, toPicture, type Picture } from "../datasets/index.ts";
 import { predict, predictionNms, type Detection, type SpikeYOLO } from "../detection/index.ts";
 import type { Values } from "./options.ts";
@@ -22,7 +23,7 @@ export async function predictCommand({ weights, source, conf = predictionNms.con
   let found = 0, skipped = 0;
   for (const file of files) {
     try {
-      const picture = await decodeImage(await readFile(file), file), detections = detect(model, picture, side, conf);
+      const picture = await decodeImage(await readRegular(file, `image ${file}`), file), detections = detect(model, picture, side, conf);
       const zoom = zoomOf(Math.max(picture.width, picture.height)), name = freeName(basename(file, extname(file)), drawn);
       await folder.add(name, encodePng(drawScene({ picture, truths: [], detections }, run.classes, zoom)));
       progress.say(`${file} ${picture.width} x ${picture.height}: ${countsOf(detections, run.classes)}`);
@@ -67,7 +68,7 @@ function freeName(name: string, taken: Set<string>): string {
   return free;
 }
 
-/** "2 ball, 1 cone", or "nothing" */
+/** "2 ball, 1 ring", or "nothing" */
 function countsOf(detections: readonly Detection[], names: readonly string[]): string {
   const counts = new Map<number, number>();
   for (const { class: c } of detections) counts.set(c, (counts.get(c) ?? 0) + 1);

@@ -1,6 +1,7 @@
 /** What a run says while it works: a line that is rewritten in place on a terminal, a plain line now and then elsewhere. */
 import type { EpochEvent, StepEvent } from "../detection/index.ts";
-import type { LossParts } from "../detection/trainer.ts";
+import { printable } from "../datasets/printable.ts";
+import type { LossParts } from "../detection/index.ts";
 
 /** All that one line shows. */
 export interface Live extends LossParts {
@@ -119,9 +120,9 @@ export class Progress {
   private lastTenth = 0;
   constructor(private readonly screen: Screen) {}
 
-  /** A line that stays. */
+  /** A line that stays. It may name files and classes of strangers. */
   say(line: string): void {
-    this.screen.write(`${this.shown ? ERASE : ""}${line}\n`);
+    this.screen.write(`${this.shown ? ERASE : ""}${printable(line)}\n`);
     this.shown = false;
   }
 

@@ -1,22 +1,23 @@
 /** What a trained network is worth, on pictures that it has not seen: how well it finds things, whether its two spiking forms agree, what it costs. */
 import type { Batch } from "../datasets/index.ts";
 import {
-  countDifferences, DetectionMetrics, predict, predictionNms, validationNms, type Detection, type DetectionScores, type SpikeYOLO,
+  countDifferences, DetectionMetrics, predict, predictionNms, truthsOf, validationNms, type Detection, type DetectionScores, type InferenceForm, type SpikeYOLO,
 } from "../detection/index.ts";
 import { PICOJOULE_PER_ACCUMULATE, PICOJOULE_PER_MAC } from "../detection/energy.ts";
 import { iou } from "../detection/boxes.ts";
-import { truthsOf } from "../detection/trainer.ts";
+
+import { fold, unfold } from "../nn/index.ts";
 import { Activity, type StageActivity } from "./activity.ts";
 
 /** How the forms of one network agree on the same pictures. */
 export interface FormsReport {
   readonly pictures: number;
-  /** Detections of the integer form, and of float32, at the threshold of prediction. */
+  /** Detections of the integer form, and of the network in float32 as it was validated, at the threshold of prediction. */
   readonly detections: number;
   readonly realDetections: number;
   /** Of either list of integer and binary steps, those without an equal to the last bit in the other. Must be 0. */
   readonly binaryDiffers: number;
-  /** Of either list of integer and float32 sums, those without a partner of the same class, IoU > 0.9, score within 0.05. */
+  /** Of either list of integer steps and float32, those without a partner of the same class, IoU > 0.9, score within 0.05. */
   readonly realDiffers: number;
 }
 
@@ -39,22 +40,24 @@ export interface Report {
 export interface MeasureOptions {
   readonly data: string;
   readonly classes: readonly string[];
-  /** Pictures whose detections are compared in all forms. */
+  /** Pictures on which the forms are compared and operations counted. */
   readonly compared?: number;
   /** Called after each batch with the pictures done so far. */
   readonly progress?: (pictures: number) => void;
 }
 
-/** One pass over held-out batches with the weights that the model has now. */
+/**
+ * Measures the model on held-out batches with the weights that it has now: metrics as in validation, then, with every linear chain folded
+ * into one convolution, its spikes and operations, and what the two spiking forms find. The model ends unfolded.
+ */
 export async function measure(model: SpikeYOLO, batches: AsyncIterable<Batch>, { data, classes, compared = 100, progress }: MeasureOptions): Promise<Report> {
   const metrics = new DetectionMetrics(), activity = new Activity(model);
   const forms = { pictures: 0, detections: 0, realDetections: 0, binaryDiffers: 0, realDiffers: 0 };
   let done = 0;
   for await (const { images, boxes } of batches) {
     const [B, H, W] = images.shape, truths = truthsOf(boxes, B, H, W);
-    const found = activity.watch(B, () => predict(model, images, { nms: validationNms }));
-    found.forEach((detections, i) => metrics.add(detections, truths[i]));
-    if (forms.pictures < compared) addForms(forms, model, images);
+    predict(model, images, { nms: validationNms }).forEach((detections, i) => metrics.add(detections, truths[i]));
+    if (forms.pictures < compared) compareForms(forms, activity, model, images);
     progress?.(done += B);
   }
   const { macs, synapticOperations, millijoules, denseMillijoules } = activity.energy(), stages = activity.stages();
@@ -64,8 +67,12 @@ export async function measure(model: SpikeYOLO, batches: AsyncIterable<Batch>, {
   };
 }
 
-function addForms(forms: { -readonly [K in keyof FormsReport]: number }, model: SpikeYOLO, images: Batch["images"]): void {
-  const [integer, binary, real] = (["integer", "binary", "real"] as const).map((form) => predict(model, images, { form, nms: predictionNms }));
+function compareForms(forms: { -readonly [K in keyof FormsReport]: number }, activity: Activity, model: SpikeYOLO, images: Batch["images"]): void {
+  const run = (form: InferenceForm): Detection[][] => predict(model, images, { form, nms: predictionNms });
+  const real = run("real");
+  fold(model);
+  const integer = activity.watch(images.shape[0], () => run("integer")), binary = run("binary");
+  unfold(model);
   integer.forEach((detections, i) => {
     forms.pictures++;
     forms.detections += detections.length;
@@ -99,8 +106,8 @@ export function showReport(report: Report): string[] {
   return [
     ...showScores(report),
     "",
-    `integer and binary steps: ${forms.binaryDiffers === 0 ? "no" : forms.binaryDiffers} detections differ, of ${forms.detections} on ${forms.pictures} pictures${forms.binaryDiffers === 0 ? " (compared to the last bit)" : "; there must be none: this is a mistake in this program"}`,
-    `integer steps and float32: ${forms.realDiffers === 0 ? "none" : forms.realDiffers} of ${forms.detections} + ${forms.realDetections} detections are without a partner (same class, IoU > 0.9, score within 0.05)`,
+    `integers as multipliers and T x D binary steps: ${forms.binaryDiffers === 0 ? "no" : forms.binaryDiffers} detections differ, of ${forms.detections} on ${forms.pictures} pictures${forms.binaryDiffers === 0 ? " (compared to the last bit)" : "; there must be none: this is a mistake in this program"}`,
+    `the same and float32: ${forms.realDiffers === 0 ? "none" : forms.realDiffers} of ${forms.detections} + ${forms.realDetections} detections are without a partner (same class, IoU > 0.9, score within 0.05)`,
     "",
     ...table(["stage", "rate", "density", "MAC", "of these on reals", "synaptic ops", "energy"], report.stages.map(({ stage, rate, density, macs, realMacs, synapticOperations, millijoules }) => [
       stage, rate === undefined ? "-" : rate.toFixed(3), density === undefined ? "-" : `${(100 * density).toFixed(1)} %`, million(macs), million(realMacs), million(synapticOperations), joules(millijoules),
@@ -109,7 +116,7 @@ export function showReport(report: Report): string[] {
     `firing rate ${report.firingRate.toFixed(3)} (mean integer that a convolution reads, zeros included)`,
     `energy = MACs on reals x ${PICOJOULE_PER_MAC} pJ + synaptic ops x ${PICOJOULE_PER_ACCUMULATE} pJ = ${million(realMacs)} x ${PICOJOULE_PER_MAC} pJ + ${million(synapticOperations)} x ${PICOJOULE_PER_ACCUMULATE} pJ = ${joules(millijoules)} per picture`,
     `the same network with every MAC at ${PICOJOULE_PER_MAC} pJ: ${million(macs)} x ${PICOJOULE_PER_MAC} pJ = ${joules(denseMillijoules)}, ${(denseMillijoules / millijoules).toFixed(1)} times as much`,
-    `MACs on reals are the stem, which reads the picture, and the inner factors of RepConv and SepRepConv, which are linear and not folded here;`,
+    `counted with every RepConv folded into one 3x3 convolution: MACs on reals are the first layer, which reads the picture;`,
     `the ${million(spikeMacs)} MACs that read spikes became ${million(synapticOperations)} accumulations (45 nm, 32 bit, without memory traffic)`,
   ];
 }

@@ -12,47 +12,10 @@
 import { existsSync } from "node:fs";
 import * as fs from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { printable } from "../datasets/printable.ts";
 import type { EpochEvent, Store } from "../detection/index.ts";
+import { writeAtomically } from "./atomic-file.ts";
 import { reasonOf, UserError } from "./user-error.ts";
-
-/** What writing a file takes. */
-export type Files = Pick<typeof fs, "open" | "rename" | "rm">;
-
-/** One call of write handles no more. */
-const CHUNK = 1 << 30;
-
-/**
- * Replaces a file or leaves it as it was: written to `path.tmp-PID` in the same folder, flushed, renamed, and the folder flushed, so that
- * no moment of a crash leaves half a file.
- */
-export async function writeAtomically(path: string, data: Uint8Array | string, files: Files = fs): Promise<void> {
-  const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
-  const temporary = `${path}.tmp-${process.pid}`;
-  try {
-    await writeThrough(temporary, bytes, files);
-    await files.rename(temporary, path);
-  } catch (error) {
-    await files.rm(temporary, { force: true }).catch(() => {}); // the error that matters is the first
-    throw new UserError(`run: cannot write the ${bytes.length} bytes of ${path}: ${reasonOf(error)}; what was there before is kept`, { cause: error });
-  }
-  if (process.platform === "win32") return; // folders cannot be opened there
-  try {
-    const folder = await files.open(dirname(path), "r");
-    try { await folder.sync(); } finally { await folder.close(); }
-  } catch (error) {
-    throw new UserError(`run: wrote the ${bytes.length} bytes of ${path}, but cannot flush its folder to the disk: ${reasonOf(error)}`, { cause: error });
-  }
-}
-
-async function writeThrough(path: string, bytes: Uint8Array, files: Files): Promise<void> {
-  const file = await files.open(path, "w");
-  try {
-    for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at, Math.min(CHUNK, bytes.length - at))).bytesWritten;
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
 
 /** ultralytics' order of parameter groups is biases, weights, norms. */
 const COLUMNS: readonly [name: string, value: (event: EpochEvent, seconds: number) => number][] = [
@@ -74,6 +37,9 @@ const COLUMNS: readonly [name: string, value: (event: EpochEvent, seconds: numbe
 export const resultsHeader = COLUMNS.map(([name]) => name).join(",");
 export const resultsRow = (event: EpochEvent, seconds: number): string => COLUMNS.map(([, value]) => Number(value(event, seconds).toPrecision(7))).join(",");
 
+/** Every file of a run folder, and of weights/ in it. */
+const OURS = ["args.json", "results.csv", "report.json", "validation.png"], CHECKPOINTS = ["last.safetensors", "best.safetensors"];
+
 export class RunFolder implements Store {
   private constructor(readonly path: string, private rows: string[]) {}
 
@@ -88,18 +54,18 @@ export class RunFolder implements Store {
   /** A folder of the user's choice, which must hold nothing yet. */
   static async at(path: string): Promise<RunFolder> {
     const held = await making(path, async () => { await ensureFolder(path); return fs.readdir(path); });
-    if (held.length > 0) throw new UserError(`run: ${path} is not empty (it holds ${held.slice(0, 3).join(", ")}${held.length > 3 ? ", ..." : ""}); choose another folder, or go on with resume=${path}`);
+    if (held.length > 0) throw new UserError(`run: ${path} is not empty (it holds ${held.slice(0, 3).map(printable).join(", ")}${held.length > 3 ? ", ..." : ""}); choose another folder, or go on with resume=${path}`);
     return RunFolder.prepared(path);
   }
 
-  /** The folder of a run that goes on after so many epochs; rows of later ones are dropped. */
+  /** The folder of a run (`readRun` says whether it is one) that goes on after so many epochs; rows of later ones are dropped. */
   static async reopened(path: string, epochs: number): Promise<RunFolder> {
     const text = await fs.readFile(join(path, "results.csv"), "utf8").catch(() => "");
     const rows = text.split("\n").slice(1).filter((row) => row.split(",").length === COLUMNS.length && Number.parseInt(row) <= epochs);
     const folder = await RunFolder.prepared(path);
     folder.rows = rows;
-    const left = (await fs.readdir(path, { recursive: true })).filter((name) => /\.tmp-\d+$/.test(name)); // of a run that was killed while writing
-    for (const name of left) await fs.rm(join(path, name), { force: true });
+    await removeLeftovers(path, OURS);
+    await removeLeftovers(join(path, "weights"), CHECKPOINTS);
     return folder;
   }
 
@@ -137,6 +103,13 @@ export class RunFolder implements Store {
 }
 
 const sizeText = (bytes: number): string => (bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+
+/** Halves of these files, and of no others, that a run left when it was killed while writing. */
+async function removeLeftovers(folder: string, files: readonly string[]): Promise<void> {
+  const held = await fs.readdir(folder).catch(() => []);
+  const left = held.filter((name) => files.some((file) => name.startsWith(`${file}.tmp-`) && /^\d+$/.test(name.slice(file.length + 5))));
+  for (const name of left) await fs.rm(join(folder, name), { force: true });
+}
 
 /** Makes a folder; false if it was there. */
 async function isNew(path: string): Promise<boolean> {

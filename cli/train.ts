@@ -1,30 +1,31 @@
 /** `spiketrain train`: data and model in, a run folder out. */
 import { setImmediate as turn } from "node:timers/promises";
 import { encodePng, type Batch, type Picture } from "../datasets/index.ts";
-import { predict, predictionNms, train, type SpikeYOLO } from "../detection/index.ts";
-import { truthsOf } from "../detection/trainer.ts";
+import { predict, predictionNms, train, truthsOf, type SpikeYOLO } from "../detection/index.ts";
 import { host } from "../engine/index.ts";
-import { inOrder, openSplit, Problems, trainingData, type OpenSet } from "./data.ts";
+import { fold } from "../nn/index.ts";
+import { inOrder, openSplit, Problems, roomForPictures, trainingData, type OpenSet } from "./data.ts";
 import type { Values } from "./options.ts";
 import { drawSheet, type Scene } from "./picture.ts";
 import { epochLine, Pace, type Progress } from "./progress.ts";
 import { recipeOf, settingsOf, type Settings } from "./recipes.ts";
 import { measure, showReport } from "./report.ts";
 import { RunFolder } from "./run-folder.ts";
-import { modelOf, newModel, readRun, type About, type SavedRun } from "./saved-run.ts";
+import { modelOf, newModel, readRun, resume, type About, type SavedRun } from "./saved-run.ts";
 import { Interrupted, UserError } from "./user-error.ts";
 
 export async function trainCommand(given: Values<"train">, progress: Progress, signal: AbortSignal): Promise<void> {
   const resumed = given.resume === undefined ? undefined : await readRun(given.resume, "last");
   const settings = resumed ? goingOn(given, resumed) : starting(given);
-  const trainSet = await openSplit(settings, "train", resumed?.classes), { classes } = trainSet;
-  const [valSet, testSet] = [await openSplit(settings, "val", classes), await openSplit(settings, "test", classes)];
+  const room = roomForPictures(), trainSet = await openSplit(settings, "train", { classes: resumed?.classes, room }), { classes } = trainSet;
+  const [valSet, testSet] = [await openSplit(settings, "val", { classes, room }), await openSplit(settings, "test", { classes, room })];
   const problems = new Problems([trainSet, valSet, testSet]);
   const data = trainingData(trainSet, valSet, settings);
+  const model = newModel(settings, classes.length), about: About = { options: settings, classes };
+  if (resumed) resume(resumed, model, data.batchesPerEpoch); // before anything is written
   const folder = await folderOf(given, resumed);
 
   const { batch, epochs } = settings, recipe = resumed ? { ...resumed.recipe, epochs } : recipeOf(settings);
-  const model = newModel(settings, classes.length), about: About = { options: settings, classes };
   progress.say(`model ${settings.model}: ${model.parameterCount.toLocaleString("en")} parameters, T ${settings.T} x D ${settings.D}, ${classes.length} classes (${classes.slice(0, 8).join(", ")}${classes.length > 8 ? ", ..." : ""})`);
   progress.say(`data ${trainSet.name} ${trainSet.size}, ${valSet.name} ${valSet.size}, ${testSet.name} ${testSet.size} pictures at ${settings.imgsz} x ${settings.imgsz}`);
   progress.say(`run ${folder.path}: ${resumed ? `going on after ${resumed.epochs} of ${epochsOf(epochs)}` : epochsOf(epochs)}, batch ${batch}, lr0 ${recipe.lr0}, seed ${settings.seed}; ${host().build} kernels, ${host().threads} ${host().threads === 1 ? "thread" : "threads"}`);
@@ -35,7 +36,7 @@ export async function trainCommand(given: Values<"train">, progress: Progress, s
 
   const seconds = (): number => performance.now() / 1000;
   const pace = new Pace(epochs, seconds());
-  for await (const event of train(model, data, recipe, { store: folder, signal, resume: resumed?.bytes, about: { ...about } })) {
+  for await (const event of train(model, data, recipe, { store: folder, signal, resume: resumed?.bytes, forgetBest: !folder.has("best"), about: { ...about } })) {
     if (event.kind === "step") {
       progress.live(pace.step(event, seconds()));
       if (event.batch + 1 === event.batches) progress.passing("validating ...");
@@ -78,7 +79,11 @@ function goingOn({ resume, epochs, data, ...rest }: Values<"train">, { options, 
 async function folderOf({ name, out }: Values<"train">, resumed: SavedRun | undefined): Promise<RunFolder> {
   if (resumed?.folder !== undefined) return RunFolder.reopened(resumed.folder, resumed.epochs);
   const folder = out !== undefined ? await RunFolder.at(out) : await RunFolder.numbered(name ?? "train");
-  if (resumed) await folder.write("last", resumed.bytes); // a checkpoint that left its folder starts a new one
+  if (resumed) { // a checkpoint that left its folder starts a new one
+    const { batch, epoch, bestEpoch } = resumed.progress;
+    await folder.write("last", resumed.bytes);
+    if (batch === 0 && epoch > 0 && bestEpoch === epoch - 1) await folder.write("best", resumed.bytes);
+  }
   return folder;
 }
 
@@ -110,13 +115,15 @@ const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
 /** The pictures of a batch with what the spiking network finds in them. */
 function validationSheet(model: SpikeYOLO, { images, boxes }: Batch, { options: { model: size, T, D }, classes }: About, figures: string): Picture {
-  const [B, H, W] = images.shape, truths = truthsOf(boxes, B, H, W), found = predict(model, images, { form: "integer", nms: predictionNms });
+  const [B, H, W] = images.shape, truths = truthsOf(boxes, B, H, W);
+  fold(model);
+  const found = predict(model, images, { form: "binary", nms: predictionNms });
   const scenes = found.map((detections, b): Scene => ({
     picture: { width: W, height: H, pixels: Uint8Array.from(images.data.subarray(3 * H * W * b, 3 * H * W * (b + 1)), (value) => Math.round(255 * value)) },
     truths: truths[b], detections,
   }));
   return drawSheet(scenes, {
     names: classes, title: `SpikeYOLO ${size}, T ${T} x D ${D}, on ${B} validation pictures`,
-    footer: `integer spikes, score > ${predictionNms.confidence}, ${figures}`,
+    footer: `binary spikes, score > ${predictionNms.confidence}, ${figures}`,
   });
 }

@@ -16,7 +16,8 @@ export class Interrupted extends Error {
 const SENTENCES = [UserError, OutOfMemoryError, BrokenImage, NonFiniteLoss, NonFiniteGradient, FormatError, WrongModelError];
 
 /** Whether the message is a sentence for the person; everything else is a mistake of this program. */
-export const isForUser = (error: unknown): error is Error => SENTENCES.some((kind) => error instanceof kind);
+export const isForUser = (error: unknown): error is Error =>
+  SENTENCES.some((kind) => error instanceof kind) || (error instanceof Error && error.name === "WorkerLostError"); // by name: kernels/ is two floors down
 
 /** Runs something that refuses files and folders with plain errors, which are sentences too. Errors of other kinds pass through. */
 export async function refusing<R>(run: () => Promise<R> | R): Promise<R> {

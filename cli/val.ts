@@ -9,7 +9,7 @@ import { UserError } from "./user-error.ts";
 export async function valCommand({ weights, split = "val", ...other }: Values<"val">, progress: Progress, signal: AbortSignal): Promise<void> {
   if (weights === undefined) throw new UserError("val: weights is missing; give weights=RUN_FOLDER or weights=CHECKPOINT");
   const run = await readRun(weights, "best"), settings = { ...run.options, ...other };
-  const set = await openSplit(settings, split, run.classes), problems = new Problems([set]);
+  const set = await openSplit(settings, split, { classes: run.classes }), problems = new Problems([set]);
   for (const line of problems.news()) progress.say(line);
   const report = await measure(modelOf(run), inOrder(set, settings, signal), {
     data: set.name, classes: run.classes, progress: (pictures) => progress.passing(`measuring ... ${pictures}/${set.size}`),

@@ -32,9 +32,9 @@ export interface Thing {
 }
 
 /** Things smaller or larger than this share of the picture's side are not drawn. */
-const SMALLEST = 0.1, LARGEST = 0.55;
-const LEAST_VISIBLE = 0.35, MOST = 10;
-export const FEWEST = 3;
+const SMALLEST = 0.18, LARGEST = 0.64;
+const LEAST_VISIBLE = 0.4, MOST = 6;
+export const FEWEST = 2;
 
 /** Solids where they do not hide half of each other's boxes, then clutter anywhere before or behind them. */
 export function placeThings(random: Random, palette: readonly Tone[], side: number): Thing[] {
@@ -53,7 +53,7 @@ export function placeThings(random: Random, palette: readonly Tone[], side: numb
       break;
     }
   }
-  for (let k = random.integer(1, 8); k > 0; k--) {
+  for (let k = random.integer(1, 5); k > 0; k--) {
     const body = CLUTTER[random.integer(0, CLUTTER.length)](random);
     const x = random.uniform(0, side), y = random.uniform(0, side), scale = side * random.uniform(0.08, 0.24) * (body.right > 1 || body.bottom > 1 ? 1 : 1.3);
     const piece = place(random, -1, body, x, y, scale, drawSkin(random, palette), side);

@@ -40,7 +40,7 @@ const FULL = 2 * Math.PI;
 const around = (x: number, y: number): Pick<Body, "left" | "top" | "right" | "bottom"> => ({ left: -x, right: x, top: -y, bottom: y });
 
 /** The classes, in the order of their numbers. Each draws one body, turned as far as a person still knows it at once. */
-export const solids = { ball, cube, cone, ring } as const;
+export const solids = { ball, cube, ring } as const;
 
 /** x^2 + y^2 + z^2 = 1 */
 function ball(random: Random): Body {
@@ -84,44 +84,6 @@ function cube(random: Random): Body {
   };
 }
 
-/** u^2 + v^2 = k^2 (H - w)^2 for |w| <= H, closed by a disc at w = -H. The tip points up its own z. */
-function cone(random: Random): Body {
-  const H = 1, radius = random.uniform(0.62, 0.88), k = radius / (2 * H), kk = k * k;
-  const [a, b, c, d, e, f, g, h, i] = rotation(random.uniform(0.95, 2.0), random.uniform(0, FULL), random.uniform(0, FULL));
-  const A = g * g + h * h - kk * i * i, length = 1 / Math.sqrt(1 + kk);
-  // silhouette: hull of the tip (H axis) and the base disc (centre -H axis)
-  const discX = radius * Math.sqrt(1 - c * c), discY = radius * Math.sqrt(1 - f * f);
-  return {
-    left: Math.min(H * c, -H * c - discX), right: Math.max(H * c, -H * c + discX),
-    top: Math.min(H * f, -H * f - discY), bottom: Math.max(H * f, -H * f + discY),
-    depth(x, y) {
-      const ou = a * x + d * y, ov = b * x + e * y, ow = c * x + f * y;
-      let z = MISS;
-      const B = ou * g + ov * h + kk * (H - ow) * i, C = ou * ou + ov * ov - kk * (H - ow) * (H - ow), root = B * B - A * C;
-      if (root >= 0) {
-        const r = Math.sqrt(root), z0 = (-B + r) / A, z1 = (-B - r) / A;
-        const w0 = ow + z0 * i, w1 = ow + z1 * i;
-        if (w0 >= -H && w0 <= H) z = z0;
-        if (w1 >= -H && w1 <= H && z1 > z) z = z1;
-      }
-      if (i < 0) {                                                                        // the base faces the eye
-        const zb = (-H - ow) / i, u = ou + zb * g, v = ov + zb * h;
-        if (u * u + v * v <= radius * radius && zb > z) z = zb;
-      }
-      return z;
-    },
-    look(x, y, z, at) {
-      const u = a * x + d * y + g * z, v = b * x + e * y + h * z, w = c * x + f * y + i * z;
-      if (w < -H + 1e-3 && i < 0) { at.nx = -c; at.ny = -f; at.nz = -i; }
-      else {
-        const rise = k * length, slope = length / Math.max(1e-6, Math.sqrt(u * u + v * v)), nu = u * slope, nv = v * slope;
-        at.nx = a * nu + b * nv + c * rise; at.ny = d * nu + e * nv + f * rise; at.nz = g * nu + h * nv + i * rise;
-      }
-      at.u = u; at.v = v; at.w = w;
-    },
-  };
-}
-
 /** (sqrt(u^2 + v^2) - 1)^2 + w^2 = r^2, tilted so that the hole stays open. */
 function ring(random: Random): Body {
   const r = random.uniform(0.24, 0.38);
@@ -155,7 +117,7 @@ function ring(random: Random): Body {
 }
 
 /** Things of no class that lie about and hide others; flat, so their depth is 0. */
-export const clutter = { leaf, bar, blob } as const;
+export const clutter = { leaf, bar } as const;
 
 /** Two arcs that meet in points, folded along the middle. */
 function leaf(random: Random): Body {
@@ -190,31 +152,6 @@ function bar(random: Random): Body {
     look(x, y, _, at) {
       const s = co * x + si * y, t = co * y - si * x, bulge = round ? t / half : 0;
       at.nx = -si * bulge; at.ny = co * bulge; at.nz = Math.sqrt(Math.max(0, 1 - bulge * bulge));
-      at.u = s; at.v = t; at.w = 0;
-    },
-  };
-}
-
-/** A flat patch, ragged by three waves. */
-function blob(random: Random): Body {
-  const waves = [2, 3, 5].map((count) => ({ count, size: random.uniform(0.04, 0.1), phase: random.uniform(0, FULL) }));
-  const stretch = random.uniform(0.5, 0.9), direction = random.uniform(0, FULL), co = Math.cos(direction), si = Math.sin(direction);
-  const edgeAt = (s: number, t: number) => {
-    const angle = Math.atan2(t, s);
-    let edge = 0.7;
-    for (const { count, size, phase } of waves) edge += size * Math.sin(count * angle + phase);
-    return edge;
-  };
-  return {
-    ...around(1, 1),
-    depth(x, y) {
-      const s = co * x + si * y, t = (co * y - si * x) / stretch, square = s * s + t * t;
-      if (square > 1) return MISS;
-      return square > 0.16 && Math.sqrt(square) > edgeAt(s, t) ? MISS : 0;               // no wave reaches below 0.4
-    },
-    look(x, y, _, at) {
-      const s = co * x + si * y, t = (co * y - si * x) / stretch, q = Math.sqrt(s * s + t * t) / edgeAt(s, t), slope = 0.5 * q * q * q;
-      at.nx = slope * (co * s - si * t); at.ny = slope * (si * s + co * t); at.nz = Math.sqrt(Math.max(0, 1 - at.nx * at.nx - at.ny * at.ny));
       at.u = s; at.v = t; at.w = 0;
     },
   };

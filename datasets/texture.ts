@@ -95,7 +95,7 @@ export type Skin = (u: number, v: number, w: number, paint: Paint) => void;
 
 export function drawSkin(random: Random, palette: readonly Tone[]): Skin {
   const one = drawTone(random, palette), two = drawTone(random, palette);
-  const kind = (["plain", "plain", "stripes", "checks", "patches", "fade"] as const)[random.integer(0, 6)];
+  const kind = (["plain", "plain", "plain", "fade", "fade", "stripes", "checks", "patches"] as const)[random.integer(0, 8)];
   // a direction in the thing's frame, and a place in the noise
   const height = random.uniform(-1, 1), turn = random.uniform(0, 2 * Math.PI), flat = Math.sqrt(1 - height * height);
   const du = flat * Math.cos(turn), dv = flat * Math.sin(turn), dw = height;

@@ -6,9 +6,11 @@
  * that the list of classes lacks.
  */
 import { XMLParser, XMLValidator } from "fast-xml-parser";
+import { MAX_IMAGE_BYTES, readRegular } from "./file.ts";
 import { BrokenImage, decodeImage, type Decoder } from "./image.ts";
 import { clip } from "./letterbox.ts";
 import { batches, type Batched, type BatchOptions } from "./loader.ts";
+import { printable } from "./printable.ts";
 import type { Batch, DetectionSet, ObjectBox, Sample } from "./sample.ts";
 
 export interface VocOptions {
@@ -28,6 +30,8 @@ export interface VocSet extends DetectionSet, Batched {
 /** A VOC folder that nobody has looked into yet. */
 export interface VocFolder extends Batched {
   readonly name: string;
+  /** The splits that it has lists of, in alphabetical order. */
+  splits(): Promise<string[]>;
   /** Reads lists and annotations, once. Await it to have the classes, or errors early; `batches` does it by itself. */
   open(): Promise<VocSet>;
 }
@@ -43,6 +47,7 @@ export function voc(path: string, options: VocOptions = {}): VocFolder {
   const open = () => opening ??= openFolder(path, options);
   return {
     name: `voc ${path}`,
+    splits: async () => listsOf(await folder(path), path),
     open,
     async *batches(how) { yield* (await open()).batches(how); },
   };
@@ -54,12 +59,15 @@ interface Annotation { readonly width: number; readonly height: number; readonly
 interface Entry { readonly id: string; readonly annotation?: Annotation; readonly file?: string }
 
 const IMAGE_NAMES = [".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG"];
-const MAX_XML_BYTES = 8 << 20, MAX_IMAGE_BYTES = 256 << 20;
+const MAX_XML_BYTES = 8 << 20, MAX_LIST_BYTES = 256 << 20;
+
+/** A sentence about the set as an error; names in it come from files. */
+function refuse(sentence: string): never { throw new Error(printable(sentence)); }
 
 async function openFolder(path: string, { split: wanted, classes: given, decoder }: VocOptions): Promise<VocSet> {
   const files = await folder(path);
   const problems = new Set<string>();
-  const report = (problem: string) => { problems.add(problem); };
+  const report = (problem: string) => { problems.add(printable(problem)); };
 
   const splits = await listsOf(files, path);
   const split = wanted ?? (splits.includes("trainval") ? "trainval" : "train");
@@ -75,11 +83,11 @@ async function openFolder(path: string, { split: wanted, classes: given, decoder
 
   const classes = given ? [...given] : await scanClasses(files, path, splits, { split, annotations });
   const duplicate = classes.find((name, i) => classes.indexOf(name) !== i);
-  if (duplicate !== undefined) throw new Error(`voc: class "${duplicate}" is twice in the class list [${classes.join(", ")}]; name each class once`);
+  if (duplicate !== undefined) refuse(`voc: class "${duplicate}" is twice in the class list [${classes.join(", ")}]; name each class once`);
   const numbers = new Map(classes.map((name, i) => [name, i]));
   for (const { id, annotation } of entries) {
     for (const { name, number } of annotation?.objects ?? []) {
-      if (!numbers.has(name)) throw new Error(`voc: object ${number} of Annotations/${id}.xml is of class "${name}", which is not in the class list [${classes.join(", ")}]; add it to classes, or remove the object`);
+      if (!numbers.has(name)) refuse(`voc: object ${number} of Annotations/${id}.xml is of class "${name}", which is not in the class list [${classes.join(", ")}]; add it to classes, or remove the object`);
     }
     if (annotation && annotation.width > 0 && annotation.height > 0) boxesOf(id, annotation, annotation.width, annotation.height, numbers, report);
   }
@@ -133,23 +141,24 @@ function boxesOf(id: string, { objects }: Annotation, width: number, height: num
 
 /** Ids of a split, each once. */
 async function readList(files: Folder, path: string, split: string, splits: readonly string[], report: (problem: string) => void): Promise<string[]> {
-  if (!splits.includes(split)) throw new Error(`voc: split "${split}" has no list ImageSets/Main/${split}.txt in "${path}"; the splits there are ${splits.join(", ") || "none"}`);
+  if (!splits.includes(split)) refuse(`voc: split "${split}" has no list ImageSets/Main/${split}.txt in "${path}"; the splits there are ${splits.join(", ") || "none"}`);
   const ids = new Set<string>();
-  for (const line of (await files.text(`ImageSets/Main/${split}.txt`, MAX_IMAGE_BYTES)).split("\n")) {
+  const list = await files.text(`ImageSets/Main/${split}.txt`, MAX_LIST_BYTES).catch((error: Error) => refuse(`voc: ${error.message}, in "${path}"`));
+  for (const line of list.split("\n")) {
     const id = line.trim().split(/\s+/)[0];
     if (id === "") continue;
     if (/[\\/\0]|^\.\.?$/.test(id)) report(`voc: ImageSets/Main/${split}.txt lists "${id}", expected a name without a path; it is left out`);
     else if (ids.has(id)) report(`voc: ImageSets/Main/${split}.txt lists "${id}" more than once; it counts once`);
     else ids.add(id);
   }
-  if (ids.size === 0) throw new Error(`voc: split "${split}" is empty: ImageSets/Main/${split}.txt in "${path}" names no picture`);
+  if (ids.size === 0) refuse(`voc: split "${split}" is empty: ImageSets/Main/${split}.txt in "${path}" names no picture`);
   return [...ids];
 }
 
 /** Lists of pictures; CLASS_SPLIT.txt, which VOC keeps beside them, are not. */
 async function listsOf(files: Folder, path: string): Promise<string[]> {
   const names = (await files.list("ImageSets/Main")).filter((name) => name.endsWith(".txt")).map((name) => name.slice(0, -4));
-  if (names.length === 0) throw new Error(`voc: "${path}" has no lists in ImageSets/Main; expected train.txt, val.txt or the like, one picture name per line`);
+  if (names.length === 0) refuse(`voc: "${path}" has no lists in ImageSets/Main; expected train.txt, val.txt or the like, one picture name per line`);
   return names.filter((name) => !/_(train|val|trainval|test)$/.test(name)).sort();
 }
 
@@ -222,26 +231,21 @@ interface Folder {
 }
 
 async function folder(path: string): Promise<Folder> {
-  const { readdir, readFile, stat } = await import("node:fs/promises");
+  const { readdir } = await import("node:fs/promises");
   const { join } = await import("node:path");
   const names = (directory: string) => readdir(directory).then((all) => all, () => undefined);
 
   const top = await names(path);
-  if (!top) throw new Error(`voc: "${path}" is not a folder; expected one with Annotations/, JPEGImages/ and ImageSets/Main/`);
+  if (!top) refuse(`voc: "${path}" is not a folder; expected one with Annotations/, JPEGImages/ and ImageSets/Main/`);
   let root = path;
   if (!top.includes("Annotations")) {
     const kit = top.includes("VOCdevkit") ? join(path, "VOCdevkit") : path;
     const years = (await names(kit) ?? []).filter((name) => /^VOC20\d\d$/.test(name)).sort();
-    if (years.length === 0) throw new Error(`voc: "${path}" has no Annotations/; expected Annotations/, JPEGImages/ and ImageSets/Main/, got ${top.slice(0, 5).join(", ") || "an empty folder"}`);
-    if (years.length > 1) throw new Error(`voc: "${path}" holds several data sets (${years.join(", ")}); give the path of one of them`);
+    if (years.length === 0) refuse(`voc: "${path}" has no Annotations/; expected Annotations/, JPEGImages/ and ImageSets/Main/, got ${top.slice(0, 5).join(", ") || "an empty folder"}`);
+    if (years.length > 1) refuse(`voc: "${path}" holds several data sets (${years.join(", ")}); give the path of one of them`);
     root = join(kit, years[0]);
   }
-  const read = async (file: string, limit: number) => {
-    const at = join(root, file);
-    const { size } = await stat(at).catch(() => { throw new BrokenImage(`${file} is missing`); });
-    if (size > limit) throw new BrokenImage(`${file} has ${size} bytes, more than the limit of ${limit}`);
-    return await readFile(at);
-  };
+  const read = (file: string, limit: number) => readRegular(join(root, file), file, limit);
   return {
     list: async (directory) => (await names(join(root, directory)))?.sort() ?? [],
     read,

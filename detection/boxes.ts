@@ -142,39 +142,3 @@ function checkPoints(name: string, boxes: Reals, points: Reals): void {
   const ok = points.length === 0 ? boxes.length === 0 : boxes.length % (2 * points.length) === 0;
   if (!ok) throw new Error(`${name}: expected four numbers for each of ${points.length / 2} points, any number of times, got ${boxes.length} numbers`);
 }
-
-// ---- back to the picture ----
-
-/** How a picture lies in the network's image: x there = x in the picture * scale + left. */
-export interface Fit {
-  readonly scale: number;
-  readonly left: number;
-  readonly top: number;
-}
-
-interface Size {
-  readonly width: number;
-  readonly height: number;
-}
-
-/** The fit of a letterbox that nobody wrote down: centred, with the padding rounded to whole pixels (an odd pixel goes right and below). */
-export function letterboxFit(image: Size, picture: Size): Fit {
-  const scale = Math.min(image.height / picture.height, image.width / picture.width);
-  const padding = (all: number): number => roundHalfEven(all / 2 - 0.1);
-  return { scale, left: padding(image.width - picture.width * scale), top: padding(image.height - picture.height * scale) };
-}
-
-/** Corner boxes of the network's image as corner boxes of the picture, cut at its borders. */
-export function scaleBoxes(boxes: Reals, picture: Size, { scale, left, top }: Fit): Float64Array {
-  const out = new Float64Array(boxes.length);
-  for (let k = 0; k < out.length; k += 2) {
-    out[k] = Math.min(Math.max((boxes[k] - left) / scale, 0), picture.width);
-    out[k + 1] = Math.min(Math.max((boxes[k + 1] - top) / scale, 0), picture.height);
-  }
-  return out;
-}
-
-function roundHalfEven(x: number): number {
-  const floor = Math.floor(x), rest = x - floor;
-  return rest < 0.5 || (rest === 0.5 && floor % 2 === 0) ? floor : floor + 1;
-}

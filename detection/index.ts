@@ -7,4 +7,7 @@ export { DetectionMetrics, fitness, type DetectionScores, type Truth } from "./m
 export { energy, type EnergyLayer, type EnergyReport } from "./energy.ts";
 export { loadReference, toReference } from "./weights.ts";
 export { countDifferences, predict, type InferenceForm, type PredictOptions } from "./predictor.ts";
-export { FiringRate, NonFiniteLoss, train, validate, type EndEvent, type EpochEvent, type StepEvent, type Store, type TrainEvent, type TrainingBatch, type TrainingData, type TrainOptions, type TrainRecipe } from "./trainer.ts";
+export {
+  expectResumable, FiringRate, NonFiniteLoss, savedProgress, train, truthsOf, validate, type EndEvent, type EpochEvent, type LossParts, type SavedProgress, type StepEvent, type Store,
+  type TrainEvent, type TrainingBatch, type TrainingData, type TrainOptions, type TrainRecipe,
+} from "./trainer.ts";

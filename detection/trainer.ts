@@ -3,10 +3,11 @@
  * A command line turns the events into a progress line and a run folder, a page into a chart.
  */
 import { backward, host, scope, Spikes } from "../engine/index.ts";
-import { loadCheckpoint, restore, saveCheckpoint, tensorsOf } from "../nn/checkpoint.ts";
+import { expectKnown, loadCheckpoint, restore, saveCheckpoint, tensorsOf, type Checkpoint } from "../nn/checkpoint.ts";
 import { EMA, type EMAOptions } from "../nn/ema.ts";
 import { observeConvolutions } from "../nn/layers.ts";
 import { SGD } from "../nn/optimizers.ts";
+import { FormatError } from "../nn/safetensors.ts";
 import { schedule, type Recipe, type Settings } from "../nn/schedules.ts";
 import { xywhToXyxy } from "./boxes.ts";
 import { detectionLoss, lossGains, type BoxTargets, type LossGains } from "./loss.ts";
@@ -74,16 +75,19 @@ export interface TrainOptions {
   readonly signal?: AbortSignal;
   /** A checkpoint to go on from. */
   readonly resume?: Uint8Array;
+  /** The store has no best: the first epoch to come is the best so far, whatever the checkpoint remembers. */
+  readonly forgetBest?: boolean;
   /** Kept in every checkpoint: the model's record, its classes, the image size. */
   readonly about?: Readonly<Record<string, unknown>>;
 }
 
 /** Where a run is: all of it that is not a tensor. */
-interface Progress { epoch: number; batch: number; emaUpdates: number; bestFitness: number; bestEpoch: number; sums: Sums }
+interface Progress { epoch: number; batch: number; batchesPerEpoch: number; emaUpdates: number; bestFitness: number; bestEpoch: number; sums: Sums }
 interface Sums { box: number; classes: number; dfl: number; firingRate: number; batches: number }
+export type SavedProgress = Readonly<Omit<Progress, "sums">> & { readonly sums: Readonly<Sums> };
 const noSums = (): Sums => ({ box: 0, classes: 0, dfl: 0, firingRate: 0, batches: 0 });
 
-/** A loss that is not a number: the run ends before any weight takes it in. The last checkpoint is good. */
+/** A loss that is not a number: the run ends before any weight takes it in. */
 export class NonFiniteLoss extends Error {
   override readonly name = "NonFiniteLoss";
 }
@@ -92,16 +96,19 @@ export class NonFiniteLoss extends Error {
  * Trains for the epochs of the recipe. Validation and `best` use the averaged weights. Leaves those of the best epoch nowhere but in the store:
  * the model ends as the last step left it.
  */
-export async function* train(model: SpikeYOLO, data: TrainingData, recipe: TrainRecipe, { store, signal, resume, about = {} }: TrainOptions = {}): AsyncGenerator<TrainEvent, void, undefined> {
+export async function* train(model: SpikeYOLO, data: TrainingData, recipe: TrainRecipe, { store, signal, resume, forgetBest = false, about = {} }: TrainOptions = {}): AsyncGenerator<TrainEvent, void, undefined> {
   const plan = schedule(recipe, data.batchesPerEpoch);
   const optimizer = new SGD(model.namedParameters(), { lr: recipe.lr0, momentum: recipe.momentum, nesterov: true, weightDecay: plan.weightDecay });
   const ema = new EMA(model, recipe.ema);
-  const progress: Progress = { epoch: 0, batch: 0, emaUpdates: 0, bestFitness: -1, bestEpoch: -1, sums: noSums() };
+  const progress: Progress = { epoch: 0, batch: 0, batchesPerEpoch: data.batchesPerEpoch, emaUpdates: 0, bestFitness: -1, bestEpoch: -1, sums: noSums() };
   if (resume) goOn(resume, model, optimizer, ema, progress);
+  if (forgetBest) Object.assign(progress, { bestFitness: -1, bestEpoch: -1 });
+  let kept = resume !== undefined; // whether there is a checkpoint to go on from
 
   const save = async (name: "last" | "best"): Promise<void> => {
     const { updates, tensors } = ema.state();
     await store?.write(name, saveCheckpoint({ model: tensorsOf(model), ema: tensors, momentum: optimizer.state(), state: { ...about, recipe, progress: { ...progress, emaUpdates: updates } } }));
+    kept ||= store !== undefined;
   };
 
   while (progress.epoch < recipe.epochs) {
@@ -110,7 +117,7 @@ export async function* train(model: SpikeYOLO, data: TrainingData, recipe: Train
       if (progress.batch >= data.batchesPerEpoch) break;
       settings = plan.at(progress.epoch, progress.batch);
       model.train();
-      const step = trainStep(model, batch, optimizer, settings, recipe);
+      const step = trainStep(model, batch, optimizer, settings, recipe, kept);
       if (settings.step) ema.update();
       addTo(progress.sums, step);
       yield { kind: "step", epoch: progress.epoch, batch: progress.batch, batches: data.batchesPerEpoch, images: batch.images.shape[0], settings, peakBytes: host().memory.peak, ...step };
@@ -139,13 +146,13 @@ const end = (reason: EndEvent["reason"], { epoch, bestEpoch, bestFitness }: Prog
 type StepResult = LossParts & { firingRate: number; gradientNorm: number | undefined };
 
 /** Forward, loss, backward, and where the schedule says so an optimiser step. All memory of it is free again afterwards. */
-function trainStep(model: SpikeYOLO, { images, boxes }: TrainingBatch, optimizer: SGD, { rates, momentum, step }: Settings, { clip, gains = lossGains }: TrainRecipe): StepResult {
+function trainStep(model: SpikeYOLO, { images, boxes }: TrainingBatch, optimizer: SGD, { rates, momentum, step }: Settings, { clip, gains = lossGains }: TrainRecipe, kept: boolean): StepResult {
   const spikes = new FiringRate();
   const { box, classes, dfl } = scope(() => {
     const loss = detectionLoss(spikes.watch(() => model.forward(images)), boxes, gains);
     const { box, classes, dfl } = loss;
     if (!Number.isFinite(loss.total.item())) {
-      throw new NonFiniteLoss(`train: the loss is not finite (box ${box}, class ${classes}, dfl ${dfl}); lower lr0 or the clip; the last checkpoint is good`);
+      throw new NonFiniteLoss(`train: the loss is not finite (box ${box}, class ${classes}, dfl ${dfl}); lower lr0 or the clip${kept ? "; the last checkpoint is good" : ""}`);
     }
     backward(loss.total);
     return { box, classes, dfl };
@@ -204,13 +211,48 @@ export function truthsOf({ image, class: classes, xywh }: BoxTargets, B: number,
 }
 
 function goOn(bytes: Uint8Array, model: SpikeYOLO, optimizer: SGD, ema: EMA, progress: Progress): void {
-  const checkpoint = loadCheckpoint(bytes);
-  const saved = (checkpoint.state as { progress?: Progress } | null)?.progress;
-  if (!saved || !Number.isSafeInteger(saved.epoch) || !Number.isSafeInteger(saved.batch) || !Number.isSafeInteger(saved.emaUpdates)) {
-    throw new Error("resume: the checkpoint holds weights but not how far the run was; start anew from its weights instead");
-  }
-  restore(model, checkpoint.model);
+  const checkpoint = loadCheckpoint(bytes), saved = expectResumable(checkpoint, model, progress.batchesPerEpoch);
   ema.load({ updates: saved.emaUpdates, tensors: checkpoint.ema });
   optimizer.load(checkpoint.momentum);
   Object.assign(progress, saved);
+}
+
+/**
+ * Refuses a checkpoint that cannot go on with this model and data: FormatError, or WrongModelError. Writes nothing but
+ * the weights of the checkpoint into the model, so a caller can ask ahead of everything else.
+ */
+export function expectResumable({ state, model: weights, ema, momentum }: Checkpoint, model: SpikeYOLO, batchesPerEpoch: number): SavedProgress {
+  const saved = savedProgress(state);
+  if (saved.batchesPerEpoch !== batchesPerEpoch) {
+    throw new FormatError(`resume: the run had ${saved.batchesPerEpoch} batches per epoch, the data now gives ${batchesPerEpoch}, which would shift its schedule; give it as many pictures as it had`, 8);
+  }
+  expectKnown("resume", new Map(model.namedParameters()), momentum);
+  restore(model, ema); // averages have the names and shapes of the weights
+  restore(model, weights);
+  return saved;
+}
+
+/** How far the run of a checkpoint was. The file is not believed: FormatError names the first field that no run would have left so. */
+export function savedProgress(state: unknown): SavedProgress {
+  const record = (value: unknown): Readonly<Record<string, unknown>> => (typeof value === "object" && value !== null ? { ...value } : {});
+  const { progress } = record(state), saved = record(progress), sums = record(saved["sums"]);
+  const field = (of: typeof saved, name: string, expected: string, holds: (x: number) => boolean): number => {
+    const x = of[name];
+    if (typeof x !== "number" || !Number.isFinite(x) || !holds(x)) throw new FormatError(`checkpoint: progress.${of === sums ? "sums." : ""}${name} is ${JSON.stringify(x) ?? "missing"}, expected ${expected}`, 8);
+    return x;
+  };
+  const count = (of: typeof saved, name: string, least = 0, most = Number.MAX_SAFE_INTEGER): number =>
+    field(of, name, `a whole number from ${least}${most < Number.MAX_SAFE_INTEGER ? ` to ${most}` : " up"}`, (x) => Number.isSafeInteger(x) && x >= least && x <= most);
+  const real = (name: string): number => field(sums, name, "a number", () => true);
+
+  const epoch = count(saved, "epoch"), batchesPerEpoch = count(saved, "batchesPerEpoch", 1), batch = count(saved, "batch", 0, batchesPerEpoch);
+  const bestEpoch = count(saved, "bestEpoch", -1, epoch - 1);
+  const bestFitness = field(saved, "bestFitness", bestEpoch < 0 ? "-1, as there was no best epoch" : "a number from 0 to 1", (x) => (bestEpoch < 0 ? x === -1 : x >= 0 && x <= 1));
+  return {
+    epoch, batch, batchesPerEpoch, emaUpdates: count(saved, "emaUpdates"), bestFitness, bestEpoch,
+    sums: {
+      box: real("box"), classes: real("classes"), dfl: real("dfl"), batches: count(sums, "batches", batch, batch),
+      firingRate: field(sums, "firingRate", "a number from 0 up", (x) => x >= 0),
+    },
+  };
 }

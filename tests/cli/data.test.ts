@@ -1,8 +1,8 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { inOrder, openSplit, Problems, trainingData } from "../../cli/data.ts";
+import { inOrder, openSplit, Problems, roomForPictures, trainingData } from "../../cli/data.ts";
 import { settingsOf } from "../../cli/recipes.ts";
 import { Interrupted, UserError } from "../../cli/user-error.ts";
 import type { TrainingBatch } from "../../detection/index.ts";
@@ -36,6 +36,27 @@ describe("training data", () => {
     expect((await all(data.train(2, 0))).map(contents)).not.toEqual(whole);
   });
 
+  test("is the same to the bit from pictures that are kept and from those that are drawn each time", async () => {
+    const epochs = async (bytes: number) => {
+      const room = roomForPictures(bytes), [train, val] = [await openSplit(settings, "train", { room }), await openSplit(settings, "val", { room })];
+      const data = trainingData(train, val, settings);
+      return [await all(data.train(0, 0)), await all(data.train(1, 0)), await all(data.validation())];
+    };
+    const [drawn, some, kept] = [await epochs(0), await epochs(5 * 3 * 64 * 64), await epochs(1 << 30)];
+    expect(kept).toEqual(drawn);
+    expect(some).toEqual(drawn);
+  });
+
+  test("all its sets share one room for kept pictures", async () => {
+    const room = roomForPictures(20 * 3 * 64 * 64 + 5);
+    const [train, val] = [await openSplit(settings, "train", { room }), await openSplit(settings, "val", { room })];
+    for (const set of [train, val]) for (let round = 0; round < 2; round++) for (let i = 0; i < set.size; i++) await set.sample(i);
+    expect(room.bytes).toBe(5);
+    const isKept = (set: typeof train, i: number) => set.sample(i) === set.sample(i);
+    expect(Array.from({ length: 18 }, (_, i) => isKept(train, i))).not.toContain(false);
+    expect(Array.from({ length: 6 }, (_, i) => isKept(val, i))).toEqual([true, true, false, false, false, false]);
+  });
+
   test("depends on the seed", async () => {
     const [a, b] = await Promise.all([0, 1].map(async (seed) => all(trainingData(await openSplit(settings, "train"), await openSplit(settings, "val"), { ...settings, seed }).train(0, 0))));
     expect(a.map(contents)).not.toEqual(b.map(contents));
@@ -67,6 +88,17 @@ describe("a VOC folder", () => {
     await expect(openSplit(inFolder(path), "train")).rejects.toThrow(new UserError(`voc: "${path}" is not a folder; expected one with Annotations/, JPEGImages/ and ImageSets/Main/`));
   });
 
+  test("that is a file is refused", async () => {
+    await expect(openSplit(inFolder("package.json"), "train")).rejects.toThrow(new UserError('voc: "package.json" is not a folder; expected one with Annotations/, JPEGImages/ and ImageSets/Main/'));
+  });
+
+  test("with a folder in the place of a list is refused", async () => {
+    const path = join(room, "list-folder");
+    await writeVoc(path, good("a"), {});
+    await mkdir(join(path, "ImageSets", "Main", "train.txt"));
+    await expect(openSplit(inFolder(path), "train")).rejects.toThrow(new UserError(`voc: ImageSets/Main/train.txt is a folder, expected a file, in "${path}"`));
+  });
+
   test("with an empty split is refused", async () => {
     const path = join(room, "empty");
     await writeVoc(path, good("a"), { train: ["a"], val: [] });
@@ -78,8 +110,8 @@ describe("a VOC folder", () => {
     await writeVoc(path, [{ id: "a", objects: [{ name: "cat", corners: [2, 2, 30, 30] }] }, { id: "b", objects: [{ name: "dog", corners: [2, 2, 30, 30] }] }], { train: ["a"], val: ["b"] });
     const { classes } = await openSplit(inFolder(path), "train");
     expect(classes).toEqual(["cat"]);
-    await expect(openSplit(inFolder(path), "val", classes)).rejects.toThrow('voc: object 1 of Annotations/b.xml is of class "dog", which is not in the class list [cat]; add it to classes, or remove the object');
-    await expect(openSplit(inFolder(path), "val", classes)).rejects.toBeInstanceOf(UserError);
+    await expect(openSplit(inFolder(path), "val", { classes })).rejects.toThrow('voc: object 1 of Annotations/b.xml is of class "dog", which is not in the class list [cat]; add it to classes, or remove the object');
+    await expect(openSplit(inFolder(path), "val", { classes })).rejects.toBeInstanceOf(UserError);
   });
 
   test("without any object is refused", async () => {

@@ -44,7 +44,7 @@ describe("options", () => {
     expect(refusal("train", "batch=0x10")).toBe("train: batch is 0x10, expected a whole number from 1 to 4096");
     expect(refusal("train", "seed=-1")).toBe("train: seed is -1, expected a whole number from 0 to 4294967295");
     expect(refusal("train", "lr0=Infinity")).toBe("train: lr0 is Infinity, expected a number from 0.000001 to 10".replace("0.000001", String(1e-6)));
-    expect(refusal("train", "model=xl")).toBe("train: model is xl, expected one of n, s, m, l, small");
+    expect(refusal("train", "model=xl")).toBe("train: model is xl, expected one of n, s, m, l, small, tiny");
     expect(refusal("train", "T=0")).toBe("train: T is 0, expected a whole number from 1 to 16");
     expect(refusal("train", "D=16")).toBe("train: D is 16, expected a whole number from 1 to 15");
     expect(refusal("predict", "conf=1.5")).toBe("predict: conf is 1.5, expected a number from 0 to 1");
@@ -73,6 +73,13 @@ describe("options", () => {
     for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(100);
   });
 
+  test("help of one command has its options and no others, and says what else there is", () => {
+    expect(help("val")).toContain("  split=");
+    expect(help("val")).not.toContain("epochs=");
+    expect(help("train")).toContain("  epochs=  how often each picture is seen (8, with data= 50)");
+    expect(help("train")).toContain("other commands: val, predict; spiketrain help shows them\nnpm start -- key=value ...  is  spiketrain train key=value ...");
+  });
+
   test("nearest forgives one letter in three, and no more", () => {
     expect(nearest("tarin", ["train", "val"])).toBe("train");
     expect(nearest("weihgt", ["weights", "source"])).toBe("weights");
@@ -82,12 +89,12 @@ describe("options", () => {
 
 describe("recipes", () => {
   test("defaults of the embedded pictures and of a folder differ; what is given wins", () => {
-    expect(settingsOf({})).toEqual({ ...presets.small.settings, lr0: presets.small.recipe.lr0 });
+    expect(settingsOf({})).toEqual({ ...presets.embedded.settings, lr0: presets.embedded.recipe.lr0 });
     const folder = settingsOf({ data: "voc", epochs: 3 });
     expect(folder).toMatchObject({ data: "voc", imgsz: presets.folder.settings.imgsz, epochs: 3 });
     expect(folder.train).toBeUndefined();
     expect(recipeOf(folder).nbs).toBe(64);
-    expect(recipeOf(settingsOf({ batch: 4, epochs: 2, lr0: 0.5 }))).toMatchObject({ batch: 4, epochs: 2, lr0: 0.5, nbs: presets.small.recipe.nbs });
+    expect(recipeOf(settingsOf({ batch: 4, epochs: 2, lr0: 0.5 }))).toMatchObject({ batch: 4, epochs: 2, lr0: 0.5, nbs: presets.embedded.recipe.nbs });
   });
 
   test("options that come out of a checkpoint go in again as they were", () => {

@@ -123,7 +123,7 @@ describe("the report", () => {
     const report = await measure(await awake(), inOrder(set, { imgsz: size, batch }), { data: "shapes test", classes: set.classes }), lines = showReport(report);
     expect(lines[0]).toMatch(/^shapes test: 6 pictures, \d+ objects$/);
     for (const name of ["all", ...set.classes, "stem", "stage4", "head"]) expect(lines.filter((line) => line.startsWith(`${name} `)).length).toBe(1);
-    expect(lines).toContain(`integer and binary steps: no detections differ, of ${report.forms.detections} on 6 pictures (compared to the last bit)`);
+    expect(lines).toContain(`integers as multipliers and T x D binary steps: no detections differ, of ${report.forms.detections} on 6 pictures (compared to the last bit)`);
     expect(lines.find((line) => line.startsWith("energy = "))).toMatch(/MACs on reals x 4\.6 pJ \+ synaptic ops x 0\.9 pJ = .* mJ per picture$/);
     expect(lines.some((line) => line.includes("RepConv"))).toBe(true);
     for (const line of lines) expect(line.length).toBeLessThanOrEqual(140);

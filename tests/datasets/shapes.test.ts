@@ -17,11 +17,11 @@ describe("shapes", () => {
     expect(new Set(all).size).toBe(5);
   });
 
-  test("has 3 to 10 objects in a picture, their boxes inside it, and all classes about equally often", () => {
-    const counts = [0, 0, 0, 0];
+  test("has 2 to 6 objects in a picture, their boxes inside it, and all classes about equally often", () => {
+    const counts = [0, 0, 0];
     for (const { things } of drawn) {
-      expect(things.length).toBeGreaterThanOrEqual(3);
-      expect(things.length).toBeLessThanOrEqual(10);
+      expect(things.length).toBeGreaterThanOrEqual(2);
+      expect(things.length).toBeLessThanOrEqual(6);
       for (const { box: { class: c, x1, y1, x2, y2 } } of things) {
         counts[c]++;
         expect(x1).toBeGreaterThanOrEqual(0);
@@ -31,9 +31,9 @@ describe("shapes", () => {
         expect(Math.min(x2 - x1, y2 - y1)).toBeGreaterThan(2);
       }
     }
-    expect(shapes().classes).toEqual(["ball", "cube", "cone", "ring"]);
+    expect(shapes().classes).toEqual(["ball", "cube", "ring"]);
     const total = counts.reduce((a, b) => a + b);
-    for (const count of counts) expect(count).toBeGreaterThan(total / 8);
+    for (const count of counts) expect(count).toBeGreaterThan(total / 4);
   });
 
   test("boxes are the rectangles of the silhouettes within the picture, to the pixel", () => {
@@ -45,7 +45,7 @@ describe("shapes", () => {
           if (z > -Infinity && x >= 0 && x <= SIDE && y >= 0 && y <= SIDE) [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x), Math.max(bottom, y)];
         });
         expect(rows * columns).toBe(depth.length);
-        // the outermost sample point lies inside the box, and at pointed ends (cones, cubes) less than two pixels inside
+        // the outermost sample point lies inside the box, and at pointed ends (cubes) less than two pixels inside
         for (const [inside, edge] of [[left, box.x1], [top, box.y1], [-right, -box.x2], [-bottom, -box.y2]]) {
           expect(inside - edge, `${JSON.stringify(box)}`).toBeGreaterThanOrEqual(-1e-9);
           expect(inside - edge, `${JSON.stringify(box)}`).toBeLessThan(2.5);
@@ -54,17 +54,21 @@ describe("shapes", () => {
     }
   });
 
-  test("sizes run from a tenth to just over half of the side, small ones as often as large ones", () => {
+  test("sizes run from 0.18 to 0.64 of the side, half of them below the geometric mean of both", () => {
     const sizes = drawn.flatMap(({ things }) => things.map(({ columns, rows }) => Math.max(columns, rows) / SIDE));
-    expect(Math.min(...sizes)).toBeGreaterThan(0.085);
-    expect(Math.min(...sizes)).toBeLessThan(0.12);
-    expect(Math.max(...sizes)).toBeLessThan(0.56);
-    expect(Math.max(...sizes)).toBeGreaterThan(0.45);
+    const pixel = 1 / SIDE; // columns and rows are whole
+    expect(Math.min(...sizes)).toBeGreaterThan(0.18 - pixel);
+    expect(Math.min(...sizes)).toBeLessThan(0.2);
+    expect(Math.max(...sizes)).toBeLessThan(0.64 + pixel);
+    expect(Math.max(...sizes)).toBeGreaterThan(0.6);
+    const small = sizes.filter((size) => size < Math.sqrt(0.18 * 0.64)).length / sizes.length; // a few more, as large ones find no room
+    expect(small).toBeGreaterThan(0.45);
+    expect(small).toBeLessThan(0.7);
   });
 
-  test("shows at least 35 % of every object that has a box, and hides parts of many", () => {
+  test("shows at least 40 % of every object that has a box, and hides parts of many", () => {
     const shares = drawn.flatMap(({ things }) => things.map(({ visible }) => visible));
-    expect(Math.min(...shares)).toBeGreaterThanOrEqual(0.35);
+    expect(Math.min(...shares)).toBeGreaterThanOrEqual(0.4);
     expect(Math.max(...shares)).toBe(1);
     expect(shares.filter((share) => share < 0.9).length).toBeGreaterThan(shares.length / 6);
   });
@@ -83,8 +87,8 @@ describe("shapes", () => {
   // figures are reported on these pictures: whoever changes them on purpose writes the new numbers here, and measures again
   test("are those that figures were reported on", () => {
     const golden = [
-      { split: "train", index: 0, means: [60.91, 94.6, 100.61], first: [0, 35.96, 3.49, 44.33, 11.86], last: [0, 37.54, 7, 46.39, 15.85], count: 9 },
-      { split: "val", index: 7, means: [84.84, 121.43, 119.37], first: [2, 1.5, 43.65, 19.5, 64], last: [0, 42.85, 43.63, 57.87, 58.66], count: 10 },
+      { split: "train", index: 0, means: [86.6, 122.79, 120.55], first: [0, 33.11, 0.64, 47.18, 14.71], last: [2, 25.97, 16.98, 42.8, 32.54], count: 6 },
+      { split: "val", index: 7, means: [92.61, 126.7, 129.96], first: [1, 17.73, 15.85, 32.27, 29.82], last: [0, 9.45, 20.41, 27.62, 38.57], count: 6 },
     ] as const;
     for (const { split, index, means, first, last, count } of golden) {
       const { picture, things } = drawShapes(0, split, index, 64), sums = [0, 0, 0];

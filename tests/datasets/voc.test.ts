@@ -1,5 +1,6 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -185,6 +186,54 @@ describe("broken files", () => {
     const hopeless = withPicture(one([{ name: "dog", corners: [1, 1, 9, 9] }]), PICTURE.subarray(0, 200));
     const loop = async () => { for await (const _ of voc(hopeless).batches({ batch: 1, imgsz: 32 })) throw new Error("a batch came"); };
     await expect(loop()).rejects.toThrow(`batches: none of the 1 pictures of voc ${hopeless} train can be read (first problem: voc: image JPEGImages/a.jpg: the JPEG has no end-of-image marker within its 200 bytes (truncated); replace the file; the picture is skipped)`);
+  });
+});
+
+describe("a stranger's folder", () => {
+  const good = xml([{ name: "dog", corners: [1, 1, 9, 9] }]), ESC = "\u001b", CSI = "\u009b";
+
+  test("has splits, by name", async () => {
+    expect(await voc(withPicture({ ...one([]), val: ["a"], dog_train: ["a 1"] })).splits()).toEqual(["train", "val"]);
+    await expect(voc(join(home, "absent")).splits()).rejects.toThrow("is not a folder");
+  });
+
+  test.skipIf(process.platform === "win32")("with folders and pipes in the place of files goes on without them", async () => {
+    const root = withPicture({ good, train: ["good", "pipe", "box", "annotation", "fifo"], pipe: good, box: good });
+    for (const name of ["pipe", "box"]) rmSync(join(root, `JPEGImages/${name}.jpg`));
+    execFileSync("mkfifo", [join(root, "JPEGImages/pipe.jpg"), join(root, "Annotations/fifo.xml")]);
+    mkdirSync(join(root, "JPEGImages/box.jpg"));
+    mkdirSync(join(root, "Annotations/annotation.xml"));
+    for (const name of ["annotation", "fifo"]) writeFileSync(join(root, `JPEGImages/${name}.jpg`), PICTURE);
+    const set = await voc(root).open(), names: unknown[] = [];
+    for (let i = 0; i < set.size; i++) names.push((await set.sample(i))?.name);
+    expect(names).toEqual(["good.jpg", undefined, undefined, undefined, undefined]);
+    expect(set.skipped).toBe(4);
+    expect(set.problems).toEqual([
+      "voc: Annotations/annotation.xml cannot be used (Annotations/annotation.xml is a folder, expected a file); its picture is skipped",
+      "voc: Annotations/fifo.xml cannot be used (Annotations/fifo.xml is a pipe or a device, expected a file); its picture is skipped",
+      "voc: JPEGImages/pipe.jpg is a pipe or a device, expected a file; the picture is skipped",
+      "voc: JPEGImages/box.jpg is a folder, expected a file; the picture is skipped",
+    ]);
+  });
+
+  test.skipIf(process.platform === "win32" || process.getuid?.() === 0)("with a locked picture goes on without it", async () => {
+    const root = withPicture({ good, locked: good, train: ["good", "locked"] });
+    chmodSync(join(root, "JPEGImages/locked.jpg"), 0);
+    const set = await voc(root).open();
+    expect(await set.sample(1)).toBeUndefined();
+    expect(set.problems).toEqual(["voc: JPEGImages/locked.jpg cannot be read (EACCES); the picture is skipped"]);
+  });
+
+  test("cannot drive the terminal with the names in it", async () => {
+    const name = `${ESC}]0;owned\u0007${CSI}2J\u202e`, root = withPicture({ good: xml([{ name, corners: [5, 5, 5, 9] }]), [`bad${CSI}2J`]: `<a></${CSI}b>`, train: ["good", `bad${CSI}2J`, `gone${ESC}[2J`, `../${ESC}[2J`] });
+    const set = await voc(root).open(), driving = /[\u0000-\u001f\u007f-\u009f\u202e]/;
+    const sentences = [...set.problems, await refusal(root, { classes: ["cat", name, name] }), await refusal(root, { classes: ["cat"] })];
+    expect(sentences.length).toBeGreaterThanOrEqual(6);
+    for (const sentence of sentences) expect(sentence).not.toMatch(driving);
+    expect(sentences.at(-1)).toContain('is of class "\\u001b]0;owned\\u0007\\u009b2J\\u202e"');
+    const bare = join(home, "driving");
+    mkdirSync(join(bare, `${ESC}[2J`), { recursive: true });
+    expect(await refusal(bare)).toMatch(/got \\u001b\[2J$/);
   });
 });
 

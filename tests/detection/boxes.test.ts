@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { bbox2dist, ciou, dist2bbox, iou, letterboxFit, makeAnchors, overlap, pairwiseIou, scaleBoxes, xywhToXyxy, xyxyToXywh } from "../../detection/boxes.ts";
+import { bbox2dist, ciou, dist2bbox, iou, makeAnchors, overlap, pairwiseIou, xywhToXyxy, xyxyToXywh } from "../../detection/boxes.ts";
 
 const fixture = JSON.parse(readFileSync(new URL("../fixtures/boxes.json", import.meta.url), "utf8"));
 const flat = (rows: number[][]): Float32Array => Float32Array.from(rows.flat());
@@ -91,18 +91,5 @@ describe("anchors", () => {
     expect(() => dist2bbox(new Float64Array(12), new Float64Array(4), "xyxy")).toThrow("dist2bbox: expected four numbers for each of 2 points, any number of times, got 12 numbers");
     expect(() => bbox2dist(new Float64Array(4), new Float64Array(0))).toThrow("bbox2dist: expected four numbers for each of 0 points");
     expect(dist2bbox(new Float64Array(0), new Float64Array(0), "xyxy")).toHaveLength(0);
-  });
-});
-
-describe("back to the picture", () => {
-  test.each(fixture.scale_boxes as { image: number[]; picture: number[]; ratio_pad: number[][] | null; boxes: number[][]; expected: number[][] }[])(
-    "boxes of a $image image land in a $picture picture as in the reference", ({ image, picture, ratio_pad, boxes, expected }) => {
-      const size = { height: picture[0], width: picture[1] };
-      const fit = ratio_pad ? { scale: ratio_pad[0][0], left: ratio_pad[1][0], top: ratio_pad[1][1] } : letterboxFit({ height: image[0], width: image[1] }, size);
-      expectClose(scaleBoxes(Float64Array.from(boxes.flat()), size, fit), expected.flat());
-    });
-  test("an odd pixel of padding goes right and below", () => {
-    expect(letterboxFit({ width: 101, height: 50 }, { width: 50, height: 50 })).toEqual({ scale: 1, left: 25, top: 0 });
-    expect(letterboxFit({ width: 50, height: 103 }, { width: 50, height: 50 })).toEqual({ scale: 1, left: 0, top: 26 });
   });
 });
