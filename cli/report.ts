@@ -5,7 +5,6 @@ import {
 } from "../detection/index.ts";
 import { PICOJOULE_PER_ACCUMULATE, PICOJOULE_PER_MAC } from "../detection/energy.ts";
 import { iou } from "../detection/boxes.ts";
-
 import { fold, unfold } from "../nn/index.ts";
 import { Activity, type StageActivity } from "./activity.ts";
 

@@ -1,6 +1,7 @@
 /** The kernels that ops run on now, and the memory that they work in. */
 import { instantiateKernels, type Build, type LoadOptions } from "../kernels/load.ts";
 import type { Kernels } from "../kernels/signatures.ts";
+import type { Pool } from "../kernels/pool.ts";
 import { Memory } from "./memory.ts";
 
 export interface Host {
@@ -11,6 +12,8 @@ export interface Host {
   readonly memory: Memory;
   /** Threads that run a large kernel. */
   readonly threads: number;
+  /** The other threads, where there are any. */
+  readonly pool?: Pool;
   /** Ends the workers, where there are any. */
   stop(): Promise<void>;
 }

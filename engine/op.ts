@@ -4,7 +4,7 @@
  */
 import { host } from "./host.ts";
 import type { Kernels } from "../kernels/signatures.ts";
-import type { Shape } from "./shape.ts";
+import { show, type Shape } from "./shape.ts";
 import { emptySpikes, Spikes } from "./spikes.ts";
 import { empty, Tensor } from "./tensor.ts";
 
@@ -85,7 +85,11 @@ export function withRecording<R>(on: boolean, run: () => R): R {
 
 function apply<I extends Inputs, Attributes, Output extends Value, Saved>(spec: OpSpec<I, Attributes, Output, Saved>, inputs: I, attributes: Attributes): Output {
   const { kernels, memory } = host();
-  for (const input of inputs) input?.expectAlive();
+  for (const input of inputs) if (input) expectHere(spec.name, input);
+  for (const key in attributes) {
+    const value: unknown = attributes[key];
+    if (value instanceof Tensor) expectHere(spec.name, value);
+  }
   const shape = spec.shape(inputs, attributes);
   const output = spec.output?.(shape, inputs, attributes) ?? (empty(shape) as Output);
   const saved = spec.saves?.(inputs, attributes, shape) as Saved;
@@ -95,6 +99,12 @@ function apply<I extends Inputs, Attributes, Output extends Value, Saved>(spec: 
     output.node = { spec, inputs, attributes, saved, output, order: order++ };
   }
   return output;
+}
+
+/** Refuses values whose scope has ended, and values of another memory. */
+function expectHere(op: string, value: Value): void {
+  value.expectAlive();
+  if (value.home.memory !== host().memory) throw new Error(`${op}: ${show(value.shape)} lives in the memory of another host; compute inside withHost of its own, or copy its values here`);
 }
 
 /** Output of an op that fires: spikes with values up to D. */

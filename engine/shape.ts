@@ -21,6 +21,12 @@ export function expectRank(op: string, axes: string, { shape }: Shaped): void {
   if (shape.length !== rank) throw new Error(`${op}: expected [${axes}], got ${show(shape)}`);
 }
 
+/** Refuses what is not a whole number from least to most. */
+export function expectWhole(op: string, name: string, value: number, least: number, most = Infinity): void {
+  if (Number.isInteger(value) && value >= least && value <= most) return;
+  throw new Error(`${op}: ${name} must be a whole number ${most === Infinity ? `of at least ${least}` : `from ${least} to ${most}`}, got ${value}`);
+}
+
 /** Size of the last axis, and how many rows of it there are. */
 export const lastAxis = (shape: Shape): number => shape[shape.length - 1];
 export const rowsOf = (shape: Shape): number => sizeOf(shape.slice(0, -1));

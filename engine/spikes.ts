@@ -18,7 +18,12 @@ export interface SpikeStatistics {
 export interface EventLists { readonly events: number; readonly counts: number }
 
 /** What spikes of one firing share through all their shapes. */
-interface Firing { lists?: EventLists; statistics?: SpikeStatistics }
+interface Firing {
+  lists?: EventLists;
+  /** The life of the memory that the lists stand in. */
+  listsLife?: Life;
+  statistics?: SpikeStatistics;
+}
 
 /**
  * Spikes [T, B, H, W, C] or any shape with channels last.
@@ -58,14 +63,24 @@ export class Spikes {
     return new Spikes(shape, this.ptr, this.D, this.life, this.home, this.firing);
   }
 
-  /** The event lists, built on first use. */
+  /** The event lists, built on first use, and again where the scope that they were built in has ended. */
   events(): EventLists {
-    return (this.firing.lists ??= this.list((k, n, lists, C) => k.spike_events(n, this.ptr, lists.events, lists.counts, C)));
+    const { firing, home: { memory, kernels } } = this;
+    if (!firing.lists || firing.listsLife!.ended) {
+      const { lists, pixels, C } = this.blankLists((bytes) => memory.allocate(bytes));
+      kernels.spike_events(pixels, this.ptr, lists.events, lists.counts, C);
+      firing.lists = lists;
+      firing.listsLife = memory.life;
+    }
+    return firing.lists;
   }
 
-  /** The events of virtual step d: every element with a value above d, as a spike of 1. */
+  /** The events of virtual step d: every element with a value above d, as a spike of 1. They live in the workspace of the op that runs now. */
   eventsAbove(d: number): EventLists {
-    return this.list((k, n, lists, C) => k.spike_events_above(n, this.ptr, lists.events, lists.counts, C, d));
+    const { memory, kernels } = this.home;
+    const { lists, pixels, C } = this.blankLists((bytes) => memory.workspace(bytes));
+    kernels.spike_events_above(pixels, this.ptr, lists.events, lists.counts, C, d);
+    return lists;
   }
 
   statistics(): SpikeStatistics {
@@ -76,13 +91,11 @@ export class Spikes {
     if (this.life.ended) throw new Error(`spikes ${show(this.shape)}: their scope has ended; read them inside`);
   }
 
-  private list(build: (k: Host["kernels"], pixels: number, lists: EventLists, C: number) => void): EventLists {
-    const { memory, kernels } = this.home;
+  private blankLists(take: (bytes: number) => number): { lists: EventLists; pixels: number; C: number } {
+    this.expectAlive();
     const C = lastAxis(this.shape), pixels = this.size / C;
     if (C > 4095) throw new Error(`spikes: event lists hold channels up to 4095, got ${show(this.shape)}`);
-    const lists = { events: memory.allocate(2 * this.size), counts: memory.allocate(4 * pixels) };
-    build(kernels, pixels, lists, C);
-    return lists;
+    return { lists: { events: take(2 * this.size), counts: take(4 * pixels) }, pixels, C };
   }
 
   private count(): SpikeStatistics {

@@ -10,6 +10,7 @@ export const FIELDS = {
   open: 192, //     1 while the task may be joined
   next: 256, //     first item that nobody has taken
   failed: 320, //   1 if a kernel trapped in a worker
-  arguments: 384, // float64: kernel, end, grain, number of arguments, arguments…
-  end: 640,
+  taken: 384, //    counts the pieces that workers have taken
+  arguments: 448, // float64: kernel, end, grain, number of arguments, arguments…
+  end: 704,
 };

@@ -26,6 +26,8 @@ export interface LoadedKernels {
   readonly ranges: RangeKernels;
   /** How many threads run a large kernel: the caller's and those of the pool. */
   readonly threads: number;
+  /** The workers, where there are any. */
+  readonly pool?: Pool;
   /** Ends the pool's workers. */
   stop(): Promise<void>;
 }
@@ -70,7 +72,7 @@ async function compiled(build: "relaxed" | "simd", threads: number): Promise<Loa
   if (!computesRightly(ranges, memory)) return undefined;
   if (!shared) return { build, bytes: 4, memory, kernels: fromZero(ranges), ranges, ...alone };
   const pool = await Pool.start(threads, memory, module, instance.exports);
-  return { build, bytes: 4, memory, kernels: pool.door(ranges), ranges, threads, stop: () => pool.stop() };
+  return { build, bytes: 4, memory, kernels: pool.door(ranges), ranges, threads, pool, stop: () => pool.stop() };
 }
 
 /** The constructor of a shared memory succeeds in pages that may not share it; what counts is whether the page is isolated. */
@@ -91,11 +93,19 @@ function fromZero(kernels: RangeKernels): Kernels {
   return door as unknown as Kernels;
 }
 
-/** A 6x8 product whose every entry is an integer: any correct build gives it exactly. */
-function computesRightly(kernels: RangeKernels, memory: WebAssembly.Memory): boolean {
-  const base = HEAP_BASE;
+/** Small work whose every result is an integer: any correct build gives it exactly. */
+export function computesRightly(kernels: RangeKernels, memory: WebAssembly.Memory): boolean {
   memory.grow(1);
-  const rows = 7, K = 5, N = 9;
+  try {
+    return multipliesRightly(kernels, memory) && spikesRightly(kernels, memory);
+  } finally {
+    new Uint8Array(memory.buffer, HEAP_BASE, PAGE).fill(0);
+  }
+}
+
+/** A product of 7 x 5 by 5 x 9. */
+function multipliesRightly(kernels: RangeKernels, memory: WebAssembly.Memory): boolean {
+  const base = HEAP_BASE, rows = 7, K = 5, N = 9;
   const x = base, w = x + 4 * rows * K, packed = w + 4 * N * K, y = packed + 4 * 16 * K;
   const X = new Float32Array(memory.buffer, x, rows * K), W = new Float32Array(memory.buffer, w, N * K);
   for (let i = 0; i < X.length; i++) X[i] = (i % 7) - 3;
@@ -110,8 +120,23 @@ function computesRightly(kernels: RangeKernels, memory: WebAssembly.Memory): boo
       if (Y[p * N + j] !== sum) return false;
     }
   }
-  new Uint8Array(memory.buffer, base, PAGE).fill(0);
   return true;
+}
+
+/** Firing on halves, which round to even, and a 1x1 convolution of what fired: 7 pixels of 5 channels, so that vectors and tails take part. */
+function spikesRightly(kernels: RangeKernels, memory: WebAssembly.Memory): boolean {
+  const pixels = 7, K = 5, N = 9, D = 4, n = pixels * K, line = 256;
+  const [x, s, events, counts, w, packed, y] = [0, 1, 2, 4, 5, 6, 9].map((at) => HEAP_BASE + at * line);
+  const current = [0.5, 1.5, 2.5, -1, 9], fired = [0, 2, 2, 0, 4], open = [16, 16, 16, 0, 0];
+  const X = new Float32Array(memory.buffer, x, n), W = new Float32Array(memory.buffer, w, N * K);
+  for (let i = 0; i < n; i++) X[i] = current[i % K];
+  for (let i = 0; i < W.length; i++) W[i] = (i % 7) - 3;
+  kernels.f32_fire_integer(0, n, x, s, 1, n, 0, 1, D);
+  if (new Uint8Array(memory.buffer, s, n).some((byte, i) => byte !== fired[i % K] + open[i % K])) return false;
+  kernels.spike_events(0, pixels, s, events, counts, K);
+  kernels.spike_conv_pack(0, 1, w, packed, N, 1, K);
+  kernels.spike_conv(0, pixels, events, counts, 0, pixels, 1, K, packed, 0, y, N, N);
+  return new Float32Array(memory.buffer, y, pixels * N).every((sum, i) => sum === fired.reduce((total, value, k) => total + value * W[(i % N) * K + k], 0));
 }
 
 const isNode = typeof process !== "undefined" && process.versions?.node !== undefined;

@@ -16,12 +16,20 @@ const SPINS = 40_000;
 const JOIN_SPINS = 1_000_000;
 /** A piece that takes longer than this was taken by a worker that died. */
 const LOST_AFTER_MS = 20_000;
+/** A longer gap between two looks at the clock says that the process was suspended: it counts as this. */
+const LONGEST_GAP_MS = 1_000;
 /** Multiply-accumulates below which a task is not worth sharing. */
 const WORTH_SHARING = 50_000;
 /** Pieces are multiples of this many items where there are enough: all tile heights divide it. */
 const PIECE = 48;
 
-interface PoolWorker { unref?(): void; terminate(): unknown }
+interface Greeting { readonly module: WebAssembly.Module; readonly memory: WebAssembly.Memory; readonly spins: number }
+
+interface PoolWorker {
+  /** Resolves when the worker waits for tasks; rejects if it fails or ends before. */
+  greet(greeting: Greeting): Promise<void>;
+  terminate(): unknown;
+}
 
 /** A worker died or trapped in the middle of a kernel. What it was to write is not there. */
 export class WorkerLostError extends Error {
@@ -32,22 +40,33 @@ export class Pool {
   private readonly words: Int32Array;
   private readonly values: Float64Array;
   private readonly ids: ReadonlyMap<string, number>;
-  private readonly join: (control: number, spins: number) => number;
+  private readonly join: (active: number, spins: number) => number;
+  /** The kernel from which a worker did not come back: it may still write, so nothing runs here any more. */
+  private lostIn: string | undefined;
 
   private constructor(memory: WebAssembly.Memory, module: WebAssembly.Module, exports: WebAssembly.Exports, private readonly workers: readonly PoolWorker[]) {
     this.words = new Int32Array(memory.buffer, CONTROL, FIELDS.end / 4);
     this.values = new Float64Array(memory.buffer, CONTROL + FIELDS.arguments, 24);
     this.ids = new Map(WebAssembly.Module.exports(module).map(({ name }, id) => [name, id]));
-    this.join = exports["pool_join"] as (control: number, spins: number) => number;
+    this.join = exports["pool_join"] as (active: number, spins: number) => number;
   }
 
-  /** Starts the workers and waits until all of them are there. */
-  static async start(threads: number, memory: WebAssembly.Memory, module: WebAssembly.Module, exports: WebAssembly.Exports): Promise<Pool> {
-    const workers = await Promise.all(Array.from({ length: threads - 1 }, () => startWorker({ module, memory, spins: SPINS })));
+  /** Starts the workers and waits until all of them are there; if one fails, ends the others. */
+  static async start(threads: number, memory: WebAssembly.Memory, module: WebAssembly.Module, exports: WebAssembly.Exports, program = new URL("./worker.mjs", import.meta.url)): Promise<Pool> {
+    const start = await starter();
+    const workers = Array.from({ length: threads - 1 }, () => start(program));
+    try {
+      await Promise.all(workers.map((worker) => worker.greet({ module, memory, spins: SPINS })));
+    } catch (error) {
+      await Promise.all(workers.map((worker) => worker.terminate()));
+      throw error;
+    }
     return new Pool(memory, module, exports, workers);
   }
 
   get threads(): number { return this.workers.length + 1; }
+  /** How many pieces of tasks the workers have taken so far; it starts over from -2^31 after 2^31. */
+  get taken(): number { return Atomics.load(this.words, FIELDS.taken / 4); }
 
   /** The kernels as callers see them: a count, then the arguments. Small calls run here, large ones on all threads. */
   door(ranges: RangeKernels): Kernels {
@@ -57,6 +76,7 @@ export class Pool {
       if (typeof kernel !== "function" || name.startsWith("pool_")) continue;
       const work = WORK[name as keyof Kernels] ?? oneEach;
       door[name] = (n: number, ...rest: number[]): void => {
+        if (this.lostIn) throw new WorkerLostError(`kernels: a worker was lost in ${this.lostIn} and ${name} cannot run; load the kernels anew and go on from the last checkpoint`);
         if (n > 1 && work(n, rest) > WORTH_SHARING) this.share(name, id, kernel, n, rest);
         else kernel(0, n, ...rest);
       };
@@ -74,21 +94,31 @@ export class Pool {
     Atomics.store(words, FIELDS.open / 4, 1);
     Atomics.add(words, FIELDS.sequence / 4, 1);
     if (Atomics.load(words, FIELDS.sleepers / 4) > 0) Atomics.notify(words, FIELDS.sequence / 4);
-    for (let begin = this.take(grain); begin < n; begin = this.take(grain)) kernel(begin, Math.min(begin + grain, n), ...rest);
-    Atomics.store(words, FIELDS.open / 4, 0);
-    this.awaitOthers(name);
+    let failed = false;
+    try {
+      for (let begin = this.take(grain); begin < n; begin = this.take(grain)) kernel(begin, Math.min(begin + grain, n), ...rest);
+    } finally {
+      Atomics.store(words, FIELDS.open / 4, 0);
+      this.awaitOthers(name);
+      failed = Atomics.exchange(words, FIELDS.failed / 4, 0) === 1;
+    }
+    if (failed) throw new WorkerLostError(`kernels: ${name} trapped in a worker; go on from the last checkpoint`);
   }
 
   private take(grain: number): number { return Atomics.add(this.words, FIELDS.next / 4, grain); }
 
   private awaitOthers(name: string): void {
-    if (!this.join(CONTROL, JOIN_SPINS)) {
-      const since = performance.now();
-      while (!this.join(CONTROL, JOIN_SPINS)) {
-        if (performance.now() - since > LOST_AFTER_MS) throw new WorkerLostError(`kernels: a worker did not come back from ${name} within ${LOST_AFTER_MS / 1000} s; go on from the last checkpoint`);
-      }
+    const active = CONTROL + FIELDS.active;
+    if (this.join(active, JOIN_SPINS)) return;
+    let waited = 0, before = performance.now();
+    while (!this.join(active, JOIN_SPINS)) {
+      const now = performance.now();
+      waited += Math.min(now - before, LONGEST_GAP_MS);
+      before = now;
+      if (waited <= LOST_AFTER_MS) continue;
+      this.lostIn = name;
+      throw new WorkerLostError(`kernels: a worker did not come back from ${name} within ${LOST_AFTER_MS / 1000} s; load the kernels anew and go on from the last checkpoint`);
     }
-    if (Atomics.exchange(this.words, FIELDS.failed / 4, 0) === 1) throw new WorkerLostError(`kernels: ${name} trapped in a worker; go on from the last checkpoint`);
   }
 }
 
@@ -111,22 +141,32 @@ const WORK: Partial<Record<keyof Kernels, Work>> = {
   f32_dfl: times(3), f32_dfl_backward: times(4),
 };
 
-async function startWorker(greeting: { module: WebAssembly.Module; memory: WebAssembly.Memory; spins: number }): Promise<PoolWorker> {
-  const url = new URL("./worker.mjs", import.meta.url);
-  if (typeof process !== "undefined" && process.versions?.node) {
-    const { Worker } = await import("node:worker_threads");
-    const worker = new Worker(url, { stdout: false, stderr: false });
-    worker.unref();
-    return new Promise((ready, failed) => {
-      worker.once("message", () => ready(worker));
-      worker.once("error", failed);
+/** How this host starts a worker. */
+async function starter(): Promise<(program: URL) => PoolWorker> {
+  if (typeof process === "undefined" || !process.versions?.node) return startInBrowser;
+  const { Worker } = await import("node:worker_threads");
+  return (program) => {
+    const worker = new Worker(program, { stdout: false, stderr: false });
+    return {
+      terminate: () => worker.terminate(),
+      greet: (greeting) => new Promise((ready, failed) => {
+        worker.once("message", () => { worker.unref(); ready(); });
+        worker.once("error", failed);
+        worker.once("exit", (code) => failed(new Error(`kernels: a worker ended with code ${code} before it was ready`)));
+        worker.postMessage(greeting);
+      }),
+    };
+  };
+}
+
+function startInBrowser(program: URL): PoolWorker {
+  const worker = new Worker(program, { type: "module" });
+  return {
+    terminate: () => worker.terminate(),
+    greet: (greeting) => new Promise((ready, failed) => {
+      worker.addEventListener("message", () => ready(), { once: true });
+      worker.addEventListener("error", (event) => failed(new Error(`kernels: a worker did not start: ${event.message}`)), { once: true });
       worker.postMessage(greeting);
-    });
-  }
-  const worker = new Worker(url, { type: "module" });
-  return new Promise((ready, failed) => {
-    worker.addEventListener("message", () => ready(worker), { once: true });
-    worker.addEventListener("error", (event) => failed(new Error(`kernels: a worker did not start: ${event.message}`)), { once: true });
-    worker.postMessage(greeting);
-  });
+    }),
+  };
 }

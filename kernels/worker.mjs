@@ -1,6 +1,6 @@
 /**
  * One worker of the pool: the same module on the same memory, taking pieces of the task in hand. Plain JavaScript, so that it runs as it
- * stands in Node and in browsers. The fields of the control block are described in pool.ts.
+ * stands in Node and in browsers. The fields of the control block are described in control.mjs.
  */
 import { CONTROL, FIELDS } from "./control.mjs";
 
@@ -13,17 +13,20 @@ receive(({ module, memory, spins }) => {
   const kernels = WebAssembly.Module.exports(module).map(({ name }) => exports[name]);
   const words = new Int32Array(memory.buffer, CONTROL, FIELDS.end / 4), values = new Float64Array(memory.buffer, CONTROL + FIELDS.arguments, 24);
   const at = (field) => FIELDS[field] / 4;
-  const SEQUENCE = at("sequence"), ACTIVE = at("active"), OPEN = at("open"), NEXT = at("next"), FAILED = at("failed");
+  const SEQUENCE = at("sequence"), ACTIVE = at("active"), OPEN = at("open"), NEXT = at("next"), FAILED = at("failed"), TAKEN = at("taken");
   let last = Atomics.load(words, SEQUENCE);
   port.postMessage("ready");
   for (;;) {
-    exports.pool_wait(CONTROL, last, spins);
+    exports.pool_wait(CONTROL + FIELDS.sequence, CONTROL + FIELDS.sleepers, last, spins);
     last = Atomics.load(words, SEQUENCE);
     Atomics.add(words, ACTIVE, 1);
     if (Atomics.load(words, OPEN) === 1) {
       const [id, end, grain, count] = values, kernel = kernels[id], rest = values.slice(4, 4 + count);
       try {
-        for (let begin = Atomics.add(words, NEXT, grain); begin < end; begin = Atomics.add(words, NEXT, grain)) kernel(begin, Math.min(begin + grain, end), ...rest);
+        for (let begin = Atomics.add(words, NEXT, grain); begin < end; begin = Atomics.add(words, NEXT, grain)) {
+          Atomics.add(words, TAKEN, 1);
+          kernel(begin, Math.min(begin + grain, end), ...rest);
+        }
       } catch {
         Atomics.store(words, FAILED, 1);
       }

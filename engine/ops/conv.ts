@@ -12,7 +12,7 @@
  */
 import { host } from "../host.ts";
 import { defineOp, isRecording, type Passed, type Value } from "../op.ts";
-import { expectRank, show, type Shape } from "../shape.ts";
+import { expectRank, expectWhole, show, type Shape } from "../shape.ts";
 import { Spikes, type EventLists } from "../spikes.ts";
 import { empty, Tensor } from "../tensor.ts";
 import { depthwiseBackward, depthwiseForward, depthwiseSteps } from "./depthwise.ts";
@@ -31,17 +31,19 @@ export type SpikePath = "auto" | "dense" | "sparse" | "integer" | "binary";
 
 let spikePath: SpikePath = "auto";
 
-/** Runs with one way of convolving spikes. The exact ways keep no gradient. */
+/** Runs with one way of convolving spikes. The exact ways keep no gradient and want noGrad. */
 export function withSpikePath<R>(path: SpikePath, run: () => R): R {
   const before = spikePath;
   spikePath = path;
   try { return run(); } finally { spikePath = before; }
 }
 
-/** Density below which gathering beats the dense kernel (measured: bench/RESULTS.md). */
-const SPARSE_BELOW = 0.6;
+/** Density below which gathering beats the dense kernel, in the forward pass and for the weight gradient (measured: `npm run bench -- sparsity`). */
+const SPARSE_BELOW = { forward: 0.6, weight: 0.5 };
 /** Pixels whose events by channel stand together. */
 const BAND = 128;
+/** Length of the row of zeros that the kernels read behind index -1 of a table. */
+const MOST_CHANNELS = 4096;
 
 /** Convolution of x [N, H, W, C] with weight [out, kh, kw, C / groups] and an optional bias [out]. */
 export const conv2dOp = defineOp<[x: Value, weight: Tensor, bias: Tensor | undefined], ConvAttributes>({
@@ -59,7 +61,7 @@ export const conv2dOp = defineOp<[x: Value, weight: Tensor, bias: Tensor | undef
     else {
       if (dx) inputGradient(dy, weight, dx, g);
       if (dw) {
-        if (x instanceof Spikes && g.groups === 1 && gathers(x)) sparseWeightGradient(dy, x, dw, g);
+        if (x instanceof Spikes && g.groups === 1 && gathers(x, "weight")) sparseWeightGradient(dy, x, dw, g);
         else weightGradient(dy, x instanceof Spikes ? realValues(x) : x.ptr, dw, g);
       }
     }
@@ -74,6 +76,10 @@ export function conv2d(x: Value, weight: Tensor, bias?: Tensor, { stride = 1, pa
 
 function outputShape(x: Value, weight: Tensor, bias: Tensor | undefined, { stride, padding, dilation, groups }: ConvAttributes): Shape {
   expectRank("conv2d", "N, H, W, C", x);
+  expectWhole("conv2d", "stride", stride, 1);
+  expectWhole("conv2d", "padding", padding, 0);
+  expectWhole("conv2d", "dilation", dilation, 1);
+  expectWhole("conv2d", "groups", groups, 1);
   const [N, H, W, C] = x.shape, [out, kh, kw, perGroup] = weight.shape;
   if (weight.shape.length !== 4) throw new Error(`conv2d: expected a weight [out, kh, kw, in / groups], got ${show(weight.shape)} for x ${show(x.shape)}`);
   if (perGroup * groups !== C) {
@@ -82,7 +88,10 @@ function outputShape(x: Value, weight: Tensor, bias: Tensor | undefined, { strid
   }
   if (out % groups !== 0) throw new Error(`conv2d: weight ${show(weight.shape)} has ${out} output channels, which ${groups} groups do not divide`);
   if (bias && bias.size !== out) throw new Error(`conv2d: weight ${show(weight.shape)} expects a bias of [${out}], got ${show(bias.shape)}`);
-  if (perGroup > 4096) throw new Error(`conv2d: weight ${show(weight.shape)}: at most 4096 channels per group`);
+  const pointwise = kh === 1 && kw === 1 && stride === 1 && padding === 0;
+  if (perGroup > MOST_CHANNELS || (!pointwise && out / groups > MOST_CHANNELS)) { // dx reads rows of out / groups channels of dy
+    throw new Error(`conv2d: weight ${show(weight.shape)}: at most ${MOST_CHANNELS} channels per group`);
+  }
   const size = (n: number, k: number) => Math.floor((n + 2 * padding - dilation * (k - 1) - 1) / stride) + 1;
   const OH = size(H, kh), OW = size(W, kw);
   if (OH < 1 || OW < 1) throw new Error(`conv2d: weight ${show(weight.shape)} with padding ${padding} does not fit into x ${show(x.shape)}`);
@@ -121,15 +130,16 @@ function realValues(s: Spikes): number {
 }
 
 function convolveSpikes(s: Spikes, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
-  const exact = (spikePath === "integer" || spikePath === "binary") && !isRecording();
-  if (exact && (g.groups === 1 || g.depthwise)) exactForward(s, weight, bias, y, g, spikePath === "binary");
+  const exact = spikePath === "integer" || spikePath === "binary";
+  if (exact && isRecording()) throw new Error(`conv2d: the ${spikePath} path keeps no gradient; run it inside noGrad, or take another path`);
+  if (exact) exactForward(s, weight, bias, y, g, spikePath === "binary");
   else if (g.depthwise) depthwiseForward(s, weight, bias, y, g);
-  else if (g.groups === 1 && gathers(s)) sparseForward(s, weight, bias, y, g);
+  else if (g.groups === 1 && gathers(s, "forward")) sparseForward(s, weight, bias, y, g);
   else denseForward(realValues(s), weight, bias, y, g);
 }
 
-function gathers(s: Spikes): boolean {
-  if (spikePath === "auto") return s.statistics().density < SPARSE_BELOW;
+function gathers(s: Spikes, pass: keyof typeof SPARSE_BELOW): boolean {
+  if (spikePath === "auto") return s.statistics().density < SPARSE_BELOW[pass];
   return spikePath !== "dense";
 }
 
@@ -152,19 +162,32 @@ function exactForward(s: Spikes, weight: Tensor, bias: Tensor | undefined, y: Te
   k.fixed_quantize(g.out, weight.ptr, q, scale, perOutput, s.D);
   new Int32Array(memory.wasm.buffer, sums, y.size).fill(0);
   const accumulate = g.depthwise ? depthwiseSteps(q, sums, g, inputTable(g)) : fixedSteps(q, sums, g);
-  if (binary) for (let d = 0; d < s.D; d++) accumulate(s.eventsAbove(d), true);
+  if (binary) for (let d = 0; d < s.D; d++) memory.withWorkspace(() => accumulate(s.eventsAbove(d), true));
   else accumulate(s.events(), false);
   k.fixed_to_f32(g.outputPixels, sums, scale, bias?.ptr ?? 0, y.ptr, g.out);
 }
 
 function fixedSteps(q: number, sums: number, g: Geometry): (lists: EventLists, unit: boolean) => void {
   const { kernels: k, memory } = host();
-  const packed = memory.workspace(4 * padded32(g.N) * g.taps * g.K), table = g.pointwise ? 0 : inputTable(g);
-  k.fixed_pack(Math.ceil(g.N / 32), q, packed, g.N, g.taps, g.K);
+  const { taps, C, out, outputPixels } = g;
+  const packed = memory.workspace(4 * padded32(out) * taps * C), table = g.pointwise ? 0 : inputTable(g);
+  k.fixed_pack(Math.ceil(out / 32), g.groups === 1 ? q : acrossGroups(q, g), packed, out, taps, C);
   return ({ events, counts }, unit) => {
     const kernel = unit ? k.fixed_accumulate : k.fixed_multiply_accumulate;
-    kernel(g.outputPixels, events, counts, table, g.outputPixels, g.taps, g.K, packed, sums, g.N);
+    kernel(outputPixels, events, counts, table, outputPixels, taps, C, packed, sums, out);
   };
+}
+
+/** q [out][taps][K] as [out][taps][C] with zeros for the channels of other groups, since event lists go over all channels. */
+function acrossGroups(q: number, { taps, K, N, C, out }: Geometry): number {
+  const { memory } = host();
+  const wide = memory.workspace(4 * out * taps * C);
+  const from = new Int32Array(memory.wasm.buffer, q, out * taps * K), to = new Int32Array(memory.wasm.buffer, wide, out * taps * C).fill(0);
+  for (let row = 0; row < out * taps; row++) {
+    const group = Math.floor(row / (taps * N));
+    to.set(from.subarray(row * K, (row + 1) * K), row * C + group * K);
+  }
+  return wide;
 }
 
 // ── backward ────────────────────────────────────────────────────────────────────────────────────────────────────────

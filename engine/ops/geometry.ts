@@ -29,8 +29,21 @@ export function geometryOf(x: Shape, weight: Shape, y: Shape, { stride, padding,
   };
 }
 
-/** Tables of one memory, by geometry. They stay: a network has few geometries and meets each in every step. */
-const tables = new WeakMap<Memory, Map<string, number>>();
+/** Most bytes of tables that one memory keeps, unless a single table is larger: a network has few geometries, but pictures of many sizes have many. */
+const MOST_BYTES = 64 << 20;
+
+interface Table { readonly pointer: number; readonly bytes: number }
+/** Tables of one memory by geometry, the one that was used longest ago first. */
+class Tables extends Map<string, Table> { bytes = 0; }
+const tables = new WeakMap<Memory, Tables>();
+
+/** Sizes in steps of at most a quarter, so that a new table finds room that an old one gave back. */
+function sizeClass(bytes: number): number {
+  const step = 2 ** Math.max(10, Math.floor(Math.log2(bytes)) - 2);
+  return Math.ceil(bytes / step) * step;
+}
+
+// The pointer to a table holds until the next one is asked for.
 
 /** i32 [taps][outputPixels]: the input pixel that an output pixel sees through a tap, or -1. */
 export const inputTable = (g: Geometry): number => table(g, "conv_table", g.outputPixels);
@@ -41,13 +54,22 @@ export const outputTable = (g: Geometry): number => table(g, "conv_table_transpo
 function table(g: Geometry, kernel: "conv_table" | "conv_table_transposed", pixels: number): number {
   const { kernels, memory } = host();
   let known = tables.get(memory);
-  if (!known) tables.set(memory, (known = new Map()));
+  if (!known) tables.set(memory, (known = new Tables()));
   const key = [kernel, g.B, g.H, g.W, g.OH, g.OW, g.kh, g.kw, g.stride, g.padding, g.dilation].join();
-  let pointer = known.get(key);
-  if (pointer === undefined) {
-    pointer = memory.persistent(4 * g.taps * pixels);
-    kernels[kernel](g.taps, pointer, g.B, g.H, g.W, g.OH, g.OW, g.kw, g.stride, g.padding, g.dilation);
-    known.set(key, pointer);
+  let found = known.get(key);
+  if (found) known.delete(key); // to stand last again
+  else {
+    const bytes = sizeClass(4 * g.taps * pixels);
+    for (const [oldest, table] of known) {
+      if (known.bytes + bytes <= MOST_BYTES) break;
+      memory.release(table.pointer, table.bytes);
+      known.bytes -= table.bytes;
+      known.delete(oldest);
+    }
+    found = { pointer: memory.persistent(bytes), bytes };
+    known.bytes += bytes;
+    kernels[kernel](g.taps, found.pointer, g.B, g.H, g.W, g.OH, g.OW, g.kw, g.stride, g.padding, g.dilation);
   }
-  return pointer;
+  known.set(key, found);
+  return found.pointer;
 }

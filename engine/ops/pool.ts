@@ -1,7 +1,7 @@
 /** Ops over windows of pixels that have no weights: max pooling, nearest upsampling, padding. */
 import { host } from "../host.ts";
 import { defineOp } from "../op.ts";
-import { expectRank, show } from "../shape.ts";
+import { expectRank, expectWhole, show } from "../shape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 
 export interface PoolAttributes { kernel: number; stride: number; padding: number }
@@ -11,7 +11,9 @@ export const maxPool2d = defineOp<[x: Tensor], PoolAttributes, Tensor, { argmax:
   name: "maxPool2d",
   shape: ([x], { kernel, stride, padding }) => {
     expectRank("maxPool2d", "N, H, W, C", x);
-    if (padding * 2 > kernel || kernel > 15) throw new Error(`maxPool2d: padding ${padding} must be at most half of kernel ${kernel}, and the kernel at most 15`);
+    expectWhole("maxPool2d", "kernel", kernel, 1, 15);
+    expectWhole("maxPool2d", "stride", stride, 1);
+    expectWhole("maxPool2d", `padding (at most half of kernel ${kernel})`, padding, 0, Math.floor(kernel / 2));
     const [N, H, W, C] = x.shape;
     const out = (n: number) => Math.floor((n + 2 * padding - kernel) / stride) + 1;
     if (out(H) < 1 || out(W) < 1) throw new Error(`maxPool2d: kernel ${kernel} does not fit into ${show(x.shape)}`);
@@ -35,6 +37,7 @@ export const upsampleNearest = defineOp<[x: Tensor], { factor: number }>({
   name: "upsampleNearest",
   shape: ([x], { factor }) => {
     expectRank("upsampleNearest", "N, H, W, C", x);
+    expectWhole("upsampleNearest", "factor", factor, 1);
     const [N, H, W, C] = x.shape;
     return [N, H * factor, W * factor, C];
   },
@@ -54,6 +57,7 @@ export const padWith = defineOp<[x: Tensor], { border: Tensor; pad: number }>({
   name: "padWith",
   shape: ([x], { border, pad }) => {
     expectRank("padWith", "N, H, W, C", x);
+    expectWhole("padWith", "pad", pad, 0);
     const [N, H, W, C] = x.shape;
     if (border.size !== C) throw new Error(`padWith: x ${show(x.shape)} expects a border of [${C}], got ${show(border.shape)}`);
     return [N, H + 2 * pad, W + 2 * pad, C];

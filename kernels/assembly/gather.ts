@@ -6,7 +6,7 @@
  * The weights stay in L1: blocks of output channels are outermost, then groups of as many taps as fit in 32 KB,
  * then pixels, then the taps of the group, then their events. Accumulators live in registers over all taps of a group.
  */
-import { at, loadSome, madd, storeSome } from "./lanes";
+import { NUMBERS, at, loadSome, madd, storeSome } from "./lanes";
 
 // @ts-ignore: decorator
 @inline export const BLOCK: i32 = 32;
@@ -20,9 +20,6 @@ import { at, loadSome, madd, storeSome } from "./lanes";
 
 // @ts-ignore: decorator
 @inline const L1: i32 = 32768;
-/** Spike values as float32. */
-// @ts-ignore: decorator
-@lazy const NUMBERS = memory.data<f32>([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
 
 // @ts-ignore: decorator
 @inline function step(kind: i32, value4: v128, weights4: v128, sum4: v128): v128 {
@@ -30,6 +27,7 @@ import { at, loadSome, madd, storeSome } from "./lanes";
   return i32x4.add(sum4, kind == MULTIPLY ? i32x4.mul(value4, weights4) : weights4);
 }
 
+// The eight sums are loaded and stored here and in spike-grad.ts line by line: an inlined function sees copies of its arguments and returns one value, so shared loads would send the sums through memory.
 /** `width` output channels, of which `left` exist. Width and kind are constants: what they rule out is not compiled. */
 // @ts-ignore: decorator
 @inline function columns(

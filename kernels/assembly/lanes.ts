@@ -21,6 +21,10 @@ export const LANES: i32 = 4;
   return f32x4.extract_lane(pairs, 0) + f32x4.extract_lane(pairs, 1);
 }
 
+/** Spike values 0..15 as float32, for a load that splats. */
+// @ts-ignore: decorator
+@lazy export const NUMBERS = memory.data<f32>([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+
 /** Input rows that do not exist read as these zeros: 4096 channels at most, and the slack that vectors over-read. */
 const ZERO_ROW: usize = memory.data(4 * 4096 + 64);
 

@@ -5,15 +5,13 @@
  *   dyb    [N/32][pixels][32]        dy in blocks of 32 output channels, so that the rows that a band of pixels adds lie together in L1
  *   lists  [band][channel][BAND]     u16 (pixel of the band << 4 | value), counts i32 [band][channel]
  */
-import { at, loadSome, madd, storeSome } from "./lanes";
+import { NUMBERS, at, loadSome, madd, storeSome } from "./lanes";
 
 /** Pixels of one band: 128 rows of 128 bytes are half of L1. */
 // @ts-ignore: decorator
 @inline const BAND: i32 = 128;
 // @ts-ignore: decorator
 @inline const BLOCK: i32 = 32;
-// @ts-ignore: decorator
-@lazy const NUMBERS = memory.data<f32>([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
 
 /** Bands [begin, end): for each channel, its events among the pixels of the band, in pixel order. */
 export function spike_channel_events(begin: i32, end: i32, s: usize, events: usize, counts: usize, pixels: i32, C: i32): void {

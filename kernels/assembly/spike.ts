@@ -29,12 +29,13 @@ export function spikes_from_f32(begin: i32, end: i32, x: usize, s: usize): void 
     const pixel = s + p * C, slot = events + (<usize>(p * C) << 1);
     let e = slot;
     for (let c = 0; c < C; c += 64) {
-      const from = pixel + c;
-      let fired: u64;
-      if (C - c >= 64) fired = above(from, nibble, d16) | above(from + 16, nibble, d16) << 16 | above(from + 32, nibble, d16) << 32 | above(from + 48, nibble, d16) << 48;
+      const from = pixel + c, left = C - c;
+      let fired: u64 = 0;
+      if (left >= 64) fired = above(from, nibble, d16) | above(from + 16, nibble, d16) << 16 | above(from + 32, nibble, d16) << 32 | above(from + 48, nibble, d16) << 48;
       else {
-        fired = 0;
-        for (let i = 0; i < C - c; i++) fired |= <u64>(<i32>(load<u8>(from + i) & 15) > d) << i;
+        let i = 0;
+        for (; i <= left - 16; i += 16) fired |= above(from + i, nibble, d16) << i;
+        for (; i < left; i++) fired |= <u64>(<i32>(load<u8>(from + i) & 15) > d) << i;
       }
       for (; fired; fired &= fired - 1, e += 2) {
         const i = <i32>ctz(fired);

@@ -122,7 +122,7 @@ describe.each(kernelSets)("scope on %s", (_, load) => {
       scope(() => {
         const s = fire(mul(w, w), ilif(4));
         s.events();
-        s.eventsAbove(1);
+        host().memory.withWorkspace(() => s.eventsAbove(1));
         s.statistics();
         backward(sum(valuesOf(s)));
       });

@@ -16,6 +16,7 @@ describe.each(kernelSets)("spikes on %s", (_, load) => {
     const counts = new Int32Array(buffer, lists.counts, pixels), events = new Uint16Array(buffer, lists.events, s.size);
     return Array.from(counts, (count, p) => Array.from(events.subarray(p * C, p * C + count), (event) => [event >> 4, event & 15]));
   };
+  const eventsAbove = (s: Spikes, d: number) => host().memory.withWorkspace(() => eventsOf(s, s.eventsAbove(d)));
 
   describe("of an integer neuron", () => {
     test("are the membrane, clamped to 0..D and rounded half to even", () => {
@@ -89,17 +90,37 @@ describe.each(kernelSets)("spikes on %s", (_, load) => {
 
   test("list for virtual step d every element above d, as a spike of 1", () => {
     const s = spikesOf(tensor(HAND, [1, 3, 4]), { D: 4 });
-    expect(eventsOf(s, s.eventsAbove(0))).toEqual([[[1, 1], [3, 1]], [], [[0, 1], [1, 1], [2, 1], [3, 1]]]);
-    expect(eventsOf(s, s.eventsAbove(1))).toEqual([[[1, 1]], [], [[0, 1], [2, 1], [3, 1]]]);
-    expect(eventsOf(s, s.eventsAbove(3))).toEqual([[], [], [[0, 1]]]);
-    expect(eventsOf(s, s.eventsAbove(4))).toEqual([[], [], []]);
+    expect(eventsAbove(s, 0)).toEqual([[[1, 1], [3, 1]], [], [[0, 1], [1, 1], [2, 1], [3, 1]]]);
+    expect(eventsAbove(s, 1)).toEqual([[[1, 1]], [], [[0, 1], [2, 1], [3, 1]]]);
+    expect(eventsAbove(s, 3)).toEqual([[], [], [[0, 1]]]);
+    expect(eventsAbove(s, 4)).toEqual([[], [], []]);
+  });
+
+  test("list for a virtual step in workspace memory: nothing stays after the op", () => {
+    const s = spikesOf(tensor(HAND, [1, 3, 4]), { D: 4 }), before = host().memory.inUse;
+    eventsAbove(s, 0);
+    expect(host().memory.inUse).toBe(before);
+  });
+
+  test("list their events anew when the scope has ended in which they were listed", () => {
+    const s = spikesOf(tensor(HAND, [1, 3, 4]), { D: 4 }), first = scope(() => eventsOf(s));
+    scope(() => {
+      tensor(new Float32Array(1000).fill(-1)); // takes the memory of the old lists
+      expect(eventsOf(s)).toEqual(first);
+      expect(eventsOf(reshape(s, [3, 1, 4]))).toEqual(first);
+    });
+  });
+
+  test("refuse to list their events after their own scope", () => {
+    const s = scope(() => [spikesOf(tensor(HAND, [1, 3, 4]), { D: 4 })])[0];
+    expect(() => s.events()).toThrow("spikes [1, 3, 4]: their scope has ended; read them inside");
   });
 
   test("sum to their values over the virtual steps, at any number of channels", () => {
     for (const C of [1, 3, 5, 17, 64, 100]) {
       const random = new Random(C), values = Array.from({ length: 4 * C }, () => Math.max(0, random.integer(-4, 9))), s = spikesOf(tensor(values, [4, C]), { D: 8 });
       const total = new Array<number>(4 * C).fill(0);
-      for (let d = 0; d < 8; d++) eventsOf(s, s.eventsAbove(d)).forEach((events, p) => events.forEach(([c, value]) => { total[p * C + c] += value; }));
+      for (let d = 0; d < 8; d++) eventsAbove(s, d).forEach((events, p) => events.forEach(([c, value]) => { total[p * C + c] += value; }));
       expect(total).toEqual(values);
       expect(eventsOf(s).map((events) => events.length)).toEqual([0, 1, 2, 3].map((p) => values.slice(p * C, (p + 1) * C).filter(Boolean).length));
     }
@@ -165,13 +186,25 @@ describe.each(kernelSets)("spikes on %s", (_, load) => {
       expect(ways[4]).toEqual(ways[3]);
     }))));
 
-    test("the exact ways step aside while gradients are recorded", () => {
+    test("the exact ways refuse to record, since they keep no gradient", () => {
       const s = spikesOf(tensor(HAND, [1, 1, 3, 4]), { D: 4 }), weight = tensor(Float32Array.from({ length: 8 }, (_, i) => Math.sin(i)), [2, 1, 1, 4], { requiresGrad: true });
-      const [sparse, integer] = (["sparse", "integer"] as const).map((path) => withSpikePath(path, () => conv2d(s, weight)));
-      expect(integer.data).toEqual(sparse.data);
-      backward(sum(integer));
+      for (const path of ["integer", "binary"] as const) {
+        expect(() => withSpikePath(path, () => conv2d(s, weight))).toThrow(`conv2d: the ${path} path keeps no gradient; run it inside noGrad, or take another path`);
+      }
+      backward(sum(withSpikePath("sparse", () => conv2d(s, weight))));
       expect(Array.from(weight.grad!.data)).toEqual([4, 3, 3, 3, 4, 3, 3, 3]); // column sums of the spikes, for each output
     });
+
+    test("groups are exact too: the bits of one group whose other weights are zero", () => noGrad(() => {
+      const random = new Random(5), groups = 3, C = 6, out = 9, K = C / groups, N = out / groups, D = 4;
+      const s = spikesOf(tensor(Float32Array.from({ length: 2 * 5 * 4 * C }, () => Math.max(0, random.integer(-4, D + 1))), [2, 5, 4, C]), { D });
+      const narrow = Float32Array.from({ length: out * 9 * K }, () => random.uniform(-1, 1)), wide = new Float32Array(out * 9 * C);
+      narrow.forEach((w, i) => { wide[Math.floor(i / K) * C + Math.floor(i / (9 * K * N)) * K + (i % K)] = w; });
+      const one = withSpikePath("integer", () => conv2d(s, tensor(wide, [out, 3, 3, C]), undefined, { padding: 1 }));
+      for (const path of ["integer", "binary"] as const) {
+        expect(withSpikePath(path, () => conv2d(s, tensor(narrow, [out, 3, 3, K]), undefined, { padding: 1, groups })).data).toEqual(one.data);
+      }
+    }));
   });
 });
 

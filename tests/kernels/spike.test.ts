@@ -52,7 +52,7 @@ describe("spike bytes", () => {
 });
 
 describe("event lists", () => {
-  const CHANNELS = [1, 3, 8, 16, 17, 40, 63, 64, 65, 128, 200];
+  const CHANNELS = [1, 3, 8, 15, 16, 17, 31, 32, 40, 47, 48, 63, 64, 65, 79, 80, 128, 200];
   /** Slots are zeroed first, so that what a list does not use compares equal. */
   const listing = (s: Uint8Array, C: number, ...d: number[]): Setup => (bench) => {
     const pixels = s.length / C, events = bench.bytes(new Uint8Array(2 * s.length)), counts = bench.ints(pixels);

@@ -107,7 +107,7 @@ const integerToBinary: Player = { places: EVERY_BUILD, play: (c, check) => {
   const s = spikesOf(tensor(given.data, given.shape), { D }), [, B, H, W, C] = s.shape;
   const steps = new Float64Array(D * s.size), frame = s.size / T;
   for (let d = 0; d < D; d++) {
-    const step = virtualStep(s, d);
+    const step = host().memory.withWorkspace(() => virtualStep(s, d));
     for (let t = 0; t < T; t++) steps.set(step.subarray(t * frame, (t + 1) * frame), (t * D + d) * frame);
   }
   check.equal("y", channelsFirst([T * D, B, H, W, C], steps), c.get("outputs", "y").data);

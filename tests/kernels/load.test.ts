@@ -1,0 +1,33 @@
+/** What a build must get right before the loader takes it. */
+import { expect, test } from "vitest";
+import { computesRightly } from "../../kernels/load.ts";
+import { referenceKernels } from "../../kernels/reference/index.ts";
+import type { RangeKernels } from "../../kernels/signatures.ts";
+
+const probe = (wrong: (right: RangeKernels, memory: WebAssembly.Memory) => Partial<RangeKernels>): boolean => {
+  const memory = new WebAssembly.Memory({ initial: 2 }), right = referenceKernels(memory);
+  return computesRightly({ ...right, ...wrong(right, memory) }, memory);
+};
+
+test("a right build is taken, and leaves no trace in the memory", () => {
+  const memory = new WebAssembly.Memory({ initial: 2 });
+  expect(computesRightly(referenceKernels(memory), memory)).toBe(true);
+  expect(new Uint8Array(memory.buffer).every((byte) => byte === 0)).toBe(true);
+});
+
+test("a build that fires 3 at a membrane of 2.5 is refused: halves go to even", () => {
+  expect(probe((_, memory) => ({
+    f32_fire_integer: (begin, end, x, s, T, stride, decay, gain, D) => {
+      const X = new Float32Array(memory.buffer, x, end), S = new Uint8Array(memory.buffer, s, end);
+      for (let i = begin; i < end; i++) S[i] = Math.round(Math.min(Math.max(X[i], 0), D)) | (X[i] >= 0 && X[i] <= D ? 16 : 0);
+    },
+  }))).toBe(false);
+});
+
+test("a build that takes the values of spikes for 1 is refused", () => {
+  expect(probe((right) => ({ spike_events: (begin, end, s, events, counts, C) => right.spike_events_above(begin, end, s, events, counts, C, 0) }))).toBe(false);
+});
+
+test("a build whose products are wrong is refused", () => {
+  expect(probe((right) => ({ f32_gemm: (begin, end, ...rest) => right.f32_gemm(begin, end - 1, ...rest) }))).toBe(false);
+});
