@@ -32,7 +32,7 @@ export interface Thing {
 }
 
 /** Things smaller or larger than this share of the picture's side are not drawn. */
-const SMALLEST = 0.18, LARGEST = 0.64;
+const SMALLEST = 0.2, LARGEST = 0.66;
 const LEAST_VISIBLE = 0.4, MOST = 6;
 export const FEWEST = 2;
 

@@ -3,7 +3,7 @@
  *
  * Picture `index` of a split is a pure function of (seed, split, index). In the order of painting:
  *
- *   1. things   2 to 6 solids, each 0.18 to 0.64 of the side, and 1 to 4 leaves or bars; the order of painting decides who is seen where
+ *   1. things   2 to 6 solids, each 0.2 to 0.66 of the side, and 1 to 4 leaves or bars; the order of painting decides who is seen where
  *   2. cull     a solid of which less than 40 % shows loses the clutter before it, or goes: a box always has something to find in it
  *   3. ground   textured, out of focus or sharp
  *   4. light    Lambert + highlight + ambient from one direction, a soft shadow on everything behind
