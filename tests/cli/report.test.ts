@@ -128,7 +128,7 @@ describe("the report", () => {
     expect(lines.some((line) => line.includes("RepConv"))).toBe(true);
     for (const line of lines) expect(line.length).toBeLessThanOrEqual(140);
     const differing = showReport({ ...report, forms: { ...report.forms, binaryDiffers: 3 } });
-    expect(differing.some((line) => line.startsWith("integer and binary steps: 3 detections differ") && line.includes("mistake in this program"))).toBe(true);
+    expect(differing.some((line) => line.startsWith("integers as multipliers and T x D binary steps: 3 detections differ") && line.includes("mistake in this program"))).toBe(true);
   });
 });
 
