@@ -14,8 +14,11 @@ export interface SpikeStatistics {
   readonly open: number;
 }
 
-/** Events by pixel: entries `c << 4 | value` (u16) from events + 2*C*pixel, counts (i32) of them. */
-export interface EventLists { readonly events: number; readonly counts: number }
+/** Events by pixel: entries `c << 4 | value` (u16); those of a pixel are events[spans[2*pixel]] up to events[spans[2*pixel + 1]] (i32). */
+export interface EventLists { readonly events: number; readonly spans: number }
+
+/** Pixels that the kernels list at a time. */
+const RUN = 64;
 
 /** What spikes of one firing share through all their shapes. */
 interface Firing {
@@ -68,7 +71,7 @@ export class Spikes {
     const { firing, home: { memory, kernels } } = this;
     if (!firing.lists || firing.listsLife!.ended) {
       const { lists, pixels, C } = this.blankLists((bytes) => memory.allocate(bytes));
-      kernels.spike_events(pixels, this.ptr, lists.events, lists.counts, C);
+      kernels.spike_events(Math.ceil(pixels / RUN), this.ptr, lists.events, lists.spans, pixels, C);
       firing.lists = lists;
       firing.listsLife = memory.life;
     }
@@ -79,7 +82,7 @@ export class Spikes {
   eventsAbove(d: number): EventLists {
     const { memory, kernels } = this.home;
     const { lists, pixels, C } = this.blankLists((bytes) => memory.workspace(bytes));
-    kernels.spike_events_above(pixels, this.ptr, lists.events, lists.counts, C, d);
+    kernels.spike_events_above(Math.ceil(pixels / RUN), this.ptr, lists.events, lists.spans, pixels, C, d);
     return lists;
   }
 
@@ -95,7 +98,7 @@ export class Spikes {
     this.expectAlive();
     const C = lastAxis(this.shape), pixels = this.size / C;
     if (C > 4095) throw new Error(`spikes: event lists hold channels up to 4095, got ${show(this.shape)}`);
-    return { lists: { events: take(2 * this.size), counts: take(4 * pixels) }, pixels, C };
+    return { lists: { events: take(2 * this.size), spans: take(8 * pixels) }, pixels, C };
   }
 
   private count(): SpikeStatistics {

@@ -126,16 +126,16 @@ function multipliesRightly(kernels: RangeKernels, memory: WebAssembly.Memory): b
 /** Firing on halves, which round to even, and a 1x1 convolution of what fired: 7 pixels of 5 channels, so that vectors and tails take part. */
 function spikesRightly(kernels: RangeKernels, memory: WebAssembly.Memory): boolean {
   const pixels = 7, K = 5, N = 9, D = 4, n = pixels * K, line = 256;
-  const [x, s, events, counts, w, packed, y] = [0, 1, 2, 4, 5, 6, 9].map((at) => HEAP_BASE + at * line);
+  const [x, s, events, spans, w, packed, y] = [0, 1, 2, 4, 5, 6, 9].map((at) => HEAP_BASE + at * line);
   const current = [0.5, 1.5, 2.5, -1, 9], fired = [0, 2, 2, 0, 4], open = [16, 16, 16, 0, 0];
   const X = new Float32Array(memory.buffer, x, n), W = new Float32Array(memory.buffer, w, N * K);
   for (let i = 0; i < n; i++) X[i] = current[i % K];
   for (let i = 0; i < W.length; i++) W[i] = (i % 7) - 3;
   kernels.f32_fire_integer(0, n, x, s, 1, n, 0, 1, D);
   if (new Uint8Array(memory.buffer, s, n).some((byte, i) => byte !== fired[i % K] + open[i % K])) return false;
-  kernels.spike_events(0, pixels, s, events, counts, K);
+  kernels.spike_events(0, 1, s, events, spans, pixels, K);
   kernels.spike_conv_pack(0, 1, w, packed, N, 1, K);
-  kernels.spike_conv(0, pixels, events, counts, 0, pixels, 1, K, packed, 0, y, N, N);
+  kernels.spike_conv(0, pixels, events, spans, 0, pixels, 1, K, packed, 0, y, N, N);
   return new Float32Array(memory.buffer, y, pixels * N).every((sum, i) => sum === fired.reduce((total, value, k) => total + value * W[(i % N) * K + k], 0));
 }
 

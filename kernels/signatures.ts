@@ -136,6 +136,11 @@ export interface Kernels {
    * Round half to even. Window open where 0 <= h <= D. For COCO's I-LIF gain is 1, for Gen1's gain = decay = 1/2.
    */
   f32_fire_integer: Kernel<[x: Ptr, s: Ptr, T: Int, stride: Int, decay: Real, gain: Real, D: Int]>;
+  /**
+   * n = ceil(pixels/64) runs of pixels of C channels: f32_fire_integer with stride pixels*C, and in the same pass the event lists of all T*pixels pixels,
+   * as spike_events has them, but that each timestep has runs of its own: run r of timestep t starts at events[(t*pixels + 64*r)*C].
+   */
+  f32_fire_integer_events: Kernel<[x: Ptr, s: Ptr, events: Ptr, spans: Ptr, T: Int, pixels: Int, C: Int, decay: Real, gain: Real, D: Int]>;
   /** dh[t] = window[t]*ds[t] + decay*dh[t+1];  dx[t] = gain*dh[t]      (reset detached: d v/d h = 1) */
   f32_fire_integer_backward: Kernel<[s: Ptr, ds: Ptr, dx: Ptr, T: Int, stride: Int, decay: Real, gain: Real]>;
   /**
@@ -156,31 +161,38 @@ export interface Kernels {
   /** n elements: s[i] = byte with value x[i] (an integer 0..15) and the window bit clear */
   spikes_from_f32: Kernel<[x: Ptr, s: Ptr]>;
   /**
-   * n pixels: the events of pixel p, u16 (c << 4 | value) with value > 0, stand in channel order from events + 2*C*p; their number is counts[p] (i32).
-   * C is at most 4095. The slot of a pixel is C entries, so that pixels can be done in any order.
+   * n = ceil(pixels/64) runs: the events of pixel p, u16 (c << 4 | value) with value > 0, are events[spans[2p]] up to events[spans[2p + 1]] (i32 spans, end
+   * exclusive), in channel order, those of a run's pixels back to back from events[64*C*run] on. C is at most 4095; events holds pixels*C entries, of
+   * which those outside of all spans mean nothing.
    */
-  spike_events: Kernel<[s: Ptr, events: Ptr, counts: Ptr, C: Int]>;
+  spike_events: Kernel<[s: Ptr, events: Ptr, spans: Ptr, pixels: Int, C: Int]>;
   /** the events of virtual step d: entries (c << 4 | 1) where value > d */
-  spike_events_above: Kernel<[s: Ptr, events: Ptr, counts: Ptr, C: Int, d: Int]>;
+  spike_events_above: Kernel<[s: Ptr, events: Ptr, spans: Ptr, pixels: Int, C: Int, d: Int]>;
   /** n = 1: writes to out (f64 x 3) over `total` bytes: sum of values, how many are non-zero, how many windows are open */
   spike_statistics: Kernel<[s: Ptr, total: Int, out: Ptr]>;
   /** n = ceil(N/32): packs w [N][taps][K] for spike_conv. packed: ceil(N/32)*32*taps*K elements. */
   spike_conv_pack: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int]>;
   /** n output pixels: y[p][j] = bias[j] + sum_tap sum over events (c, value) of pixel table[tap][p] of value * w[j][tap][c].  table 0 (null): 1x1. */
-  spike_conv: Kernel<[events: Ptr, counts: Ptr, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, bias: Ptr, y: Ptr, ldy: Int, N: Int]>;
+  spike_conv: Kernel<[events: Ptr, spans: Ptr, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, bias: Ptr, y: Ptr, ldy: Int, N: Int]>;
 
+  // The weight gradient of spikes goes over places: pixel (y, x) of image b is place b*Hp*Wp + y*Wp + x, with Hp >= H and Wp >= W.
   /**
-   * n bands of 128 pixels (the last may be short): events by channel, u16 (pixel of the band << 4 | value) in pixel order from events + 2*128*(band*C + c);
-   * their number is counts[band*C + c] (i32).
+   * n = ceil(B*Hp*Wp/192) bands of places: the events of channel c in a band, u16 (place in the band << 4 | value), are events[spans[2i]] up to
+   * events[spans[2i + 1]] with i = band*C + c, in the order of places; those of a band stand back to back from events[192*C*band] on.
    */
-  spike_channel_events: Kernel<[s: Ptr, events: Ptr, counts: Ptr, pixels: Int, C: Int]>;
-  /** n pixels: dyb[j/32][p][j%32] = dy[p][j], zeros past N. dyb: ceil(N/32)*32*pixels elements. */
-  spike_gradient_blocks: Kernel<[dy: Ptr, dyb: Ptr, pixels: Int, N: Int]>;
+  spike_channel_events: Kernel<[s: Ptr, events: Ptr, spans: Ptr, B: Int, H: Int, W: Int, C: Int, Hp: Int, Wp: Int]>;
   /**
-   * n = K channels: dwt[tap][k][j] = sum over events (q, value) of channel k of value * dy[table[tap][q]][j]. table is the transposed one, [taps][pixels]
-   * (0, null: 1x1); -1 adds nothing. `pixels` of the input, `outputs` pixels of dy.
+   * n = B*Hp image rows: dyb[j/32][place of (b, top + y, left + x)][j%32] = dy[b][y][x][j], zeros everywhere else. dy is [B,H,W,N];
+   * dyb holds ceil(N/32)*32*B*Hp*Wp elements.
    */
-  spike_weight_grad: Kernel<[events: Ptr, counts: Ptr, table: Ptr, pixels: Int, outputs: Int, taps: Int, K: Int, dyb: Ptr, dwt: Ptr, N: Int]>;
+  spike_gradient_blocks: Kernel<[dy: Ptr, dyb: Ptr, B: Int, H: Int, W: Int, N: Int, Hp: Int, Wp: Int, top: Int, left: Int]>;
+  /**
+   * n = K channels: dwt[j/32][tap][k][j%32] = sum over events (place, value) of channel k of value * dyb[j/32][row][j%32]. Without a table row is
+   * place + (kh-1-ky)*Wp + kw-1-kx, which with kh-1-padding rows of zeros above dy and kw-1-padding left of it is what stride 1 asks for; with one it is
+   * table[tap][place], and -1 adds nothing. `rows` are those of one block of dyb. dwt holds ceil(N/32)*32*taps*K elements; of the columns past N, those
+   * that make up the next 4, 8, 16 or 32 are written too, and mean nothing.
+   */
+  spike_weight_grad: Kernel<[events: Ptr, spans: Ptr, table: Ptr, places: Int, rows: Int, taps: Int, kw: Int, Wp: Int, K: Int, dyb: Ptr, dwt: Ptr, N: Int]>;
 
   // ── exact spike arithmetic: int32 weights on a power-of-two grid per output channel, integer accumulators ────────
   /**
@@ -191,13 +203,13 @@ export interface Kernels {
   /** n = ceil(N/32): spike_conv_pack for i32 */
   fixed_pack: Kernel<[q: Ptr, packed: Ptr, N: Int, taps: Int, K: Int]>;
   /** n output pixels: y[p][j] (i32, ldy = N) adds value * q[j][tap][c] for each event */
-  fixed_multiply_accumulate: Kernel<[events: Ptr, counts: Ptr, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, y: Ptr, N: Int]>;
+  fixed_multiply_accumulate: Kernel<[events: Ptr, spans: Ptr, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, y: Ptr, N: Int]>;
   /** n output pixels: y[p][j] (i32) adds q[j][tap][c] for each event. Additions only: the lists are those of one virtual step. */
-  fixed_accumulate: Kernel<[events: Ptr, counts: Ptr, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, y: Ptr, N: Int]>;
+  fixed_accumulate: Kernel<[events: Ptr, spans: Ptr, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, y: Ptr, N: Int]>;
   /** n output pixels: depthwise, y[p][c] (i32) adds value * q[tap][c] for each event (c, value) of pixel table[tap][p].  q is [taps][C]. */
-  fixed_depthwise_multiply_accumulate: Kernel<[events: Ptr, counts: Ptr, table: Ptr, pixels: Int, taps: Int, C: Int, q: Ptr, y: Ptr]>;
+  fixed_depthwise_multiply_accumulate: Kernel<[events: Ptr, spans: Ptr, table: Ptr, pixels: Int, taps: Int, C: Int, q: Ptr, y: Ptr]>;
   /** … adds q[tap][c]: additions only */
-  fixed_depthwise_accumulate: Kernel<[events: Ptr, counts: Ptr, table: Ptr, pixels: Int, taps: Int, C: Int, q: Ptr, y: Ptr]>;
+  fixed_depthwise_accumulate: Kernel<[events: Ptr, spans: Ptr, table: Ptr, pixels: Int, taps: Int, C: Int, q: Ptr, y: Ptr]>;
   /** n rows: y[p][j] = bias[j] + scale[j] * acc[p][j] (i32 to real; bias may be null).  y may be acc in the float32 builds. */
   fixed_to_f32: Kernel<[acc: Ptr, scale: Ptr, bias: Ptr, y: Ptr, N: Int]>;
 

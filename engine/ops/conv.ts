@@ -40,8 +40,8 @@ export function withSpikePath<R>(path: SpikePath, run: () => R): R {
 
 /** Density below which gathering beats the dense kernel, in the forward pass and for the weight gradient (measured: `npm run bench -- sparsity`). */
 const SPARSE_BELOW = { forward: 0.6, weight: 0.5 };
-/** Pixels whose events by channel stand together. */
-const BAND = 128;
+/** Places whose events by channel stand together. */
+const BAND = 192;
 /** Length of the row of zeros that the kernels read behind index -1 of a table. */
 const MOST_CHANNELS = 4096;
 
@@ -145,10 +145,10 @@ function gathers(s: Spikes, pass: keyof typeof SPARSE_BELOW): boolean {
 
 function sparseForward(s: Spikes, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
   const { kernels: k, memory, bytes } = host();
-  const { events, counts } = s.events();
+  const { events, spans } = s.events();
   const packed = memory.workspace(padded32(g.N) * g.taps * g.K * bytes);
   k.spike_conv_pack(Math.ceil(g.N / 32), weight.ptr, packed, g.N, g.taps, g.K);
-  k.spike_conv(g.outputPixels, events, counts, g.pointwise ? 0 : inputTable(g), g.outputPixels, g.taps, g.K, packed, bias?.ptr ?? 0, y.ptr, g.out, g.N);
+  k.spike_conv(g.outputPixels, events, spans, g.pointwise ? 0 : inputTable(g), g.outputPixels, g.taps, g.K, packed, bias?.ptr ?? 0, y.ptr, g.out, g.N);
 }
 
 /**
@@ -172,9 +172,9 @@ function fixedSteps(q: number, sums: number, g: Geometry): (lists: EventLists, u
   const { taps, C, out, outputPixels } = g;
   const packed = memory.workspace(4 * padded32(out) * taps * C), table = g.pointwise ? 0 : inputTable(g);
   k.fixed_pack(Math.ceil(out / 32), g.groups === 1 ? q : acrossGroups(q, g), packed, out, taps, C);
-  return ({ events, counts }, unit) => {
+  return ({ events, spans }, unit) => {
     const kernel = unit ? k.fixed_accumulate : k.fixed_multiply_accumulate;
-    kernel(outputPixels, events, counts, table, outputPixels, taps, C, packed, sums, out);
+    kernel(outputPixels, events, spans, table, outputPixels, taps, C, packed, sums, out);
   };
 }
 
@@ -215,16 +215,22 @@ function weightGradient(dy: Tensor, x: number, dw: Tensor, g: Geometry): void {
   }
 }
 
-/** Events by channel in bands of pixels, and dy in blocks of output channels: each event adds one row of a block. */
+/**
+ * Events by channel in bands of places, and dy in blocks of output channels: each event adds one row of a block. With stride 1 the places are those of
+ * images with a halo, so that a tap is the same step for all of them; otherwise a table says where it leads.
+ */
 function sparseWeightGradient(dy: Tensor, s: Spikes, dw: Tensor, g: Geometry): void {
   const { kernels: k, memory, bytes } = host();
-  const { taps, K, N, inputPixels, outputPixels } = g, bands = Math.ceil(inputPixels / BAND);
-  const events = memory.workspace(2 * bands * BAND * K), counts = memory.workspace(4 * bands * K);
-  const blocks = memory.workspace(padded32(N) * outputPixels * bytes), transposed = memory.workspace(taps * K * N * bytes);
-  k.spike_channel_events(bands, s.ptr, events, counts, inputPixels, K);
-  k.spike_gradient_blocks(outputPixels, dy.ptr, blocks, outputPixels, N);
-  k.spike_weight_grad(K, events, counts, g.pointwise ? 0 : outputTable(g), inputPixels, outputPixels, taps, K, blocks, transposed, N);
-  k.conv_unpack_weight_grad(N, transposed, dw.ptr, N, taps * K);
+  const { B, H, W, OH, OW, kh, kw, taps, padding, K, N } = g, rows = taps * K;
+  const halo = g.stride === 1 && g.dilation === 1 && padding < Math.min(kh, kw);
+  const Hp = halo ? H + kh - 1 : H, Wp = halo ? W + kw - 1 : W, places = B * Hp * Wp, bands = Math.ceil(places / BAND);
+  const image = halo ? { H: Hp, W: Wp, top: kh - 1 - padding, left: kw - 1 - padding } : { H: OH, W: OW, top: 0, left: 0 };
+  const events = memory.workspace(2 * bands * BAND * K), spans = memory.workspace(8 * bands * K);
+  const blocks = memory.workspace(padded32(N) * B * image.H * image.W * bytes), transposed = memory.workspace(rows * padded32(N) * bytes);
+  k.spike_channel_events(bands, s.ptr, events, spans, B, H, W, K, Hp, Wp);
+  k.spike_gradient_blocks(B * image.H, dy.ptr, blocks, B, OH, OW, N, image.H, image.W, image.top, image.left);
+  k.spike_weight_grad(K, events, spans, halo ? 0 : outputTable(g), places, B * image.H * image.W, taps, kw, Wp, K, blocks, transposed, N);
+  for (let j = 0; j < N; j += 32) k.conv_unpack_weight_grad(Math.min(32, N - j), transposed + j * rows * bytes, dw.ptr + j * rows * bytes, 32, rows);
 }
 
 /** dbias[j] = sum over pixels of dy[pixel][j] */

@@ -42,9 +42,9 @@ export function depthwiseSteps(q: number, sums: number, g: Geometry, table: numb
   const byTap = memory.workspace(4 * g.taps * g.C);
   const from = new Int32Array(memory.wasm.buffer, q, g.C * g.taps), to = new Int32Array(memory.wasm.buffer, byTap, g.C * g.taps);
   for (let c = 0; c < g.C; c++) for (let tap = 0; tap < g.taps; tap++) to[tap * g.C + c] = from[c * g.taps + tap];
-  return ({ events, counts }, unit) => {
+  return ({ events, spans }, unit) => {
     const kernel = unit ? k.fixed_depthwise_accumulate : k.fixed_depthwise_multiply_accumulate;
-    kernel(g.outputPixels, events, counts, table, g.outputPixels, g.taps, g.C, byTap, sums);
+    kernel(g.outputPixels, events, spans, table, g.outputPixels, g.taps, g.C, byTap, sums);
   };
 }
 

@@ -30,26 +30,25 @@ export function fixed_pack(begin: i32, end: i32, q: usize, packed: usize, N: i32
 }
 
 /** y[p][j] += value * q[j][tap][c] for each event */
-export function fixed_multiply_accumulate(begin: i32, end: i32, events: usize, counts: usize, table: usize, pixels: i32, taps: i32, K: i32, packed: usize, y: usize, N: i32): void {
-  gather(MULTIPLY, begin, end, events, counts, table, pixels, taps, K, packed, 0, y, N, N);
+export function fixed_multiply_accumulate(begin: i32, end: i32, events: usize, spans: usize, table: usize, pixels: i32, taps: i32, K: i32, packed: usize, y: usize, N: i32): void {
+  gather(MULTIPLY, begin, end, events, spans, table, pixels, taps, K, packed, 0, y, N, N);
 }
 
 /** y[p][j] += q[j][tap][c] for each event: additions only */
-export function fixed_accumulate(begin: i32, end: i32, events: usize, counts: usize, table: usize, pixels: i32, taps: i32, K: i32, packed: usize, y: usize, N: i32): void {
-  gather(ADD, begin, end, events, counts, table, pixels, taps, K, packed, 0, y, N, N);
+export function fixed_accumulate(begin: i32, end: i32, events: usize, spans: usize, table: usize, pixels: i32, taps: i32, K: i32, packed: usize, y: usize, N: i32): void {
+  gather(ADD, begin, end, events, spans, table, pixels, taps, K, packed, 0, y, N, N);
 }
 
 // @ts-ignore: decorator
-@inline function depthwise(kind: i32, begin: i32, end: i32, events: usize, counts: usize, table: usize, pixels: i32, taps: i32, C: i32, q: usize, y: usize): void {
+@inline function depthwise(kind: i32, begin: i32, end: i32, events: usize, spans: usize, table: usize, pixels: i32, taps: i32, C: i32, q: usize, y: usize): void {
   for (let p = begin; p < end; p++) {
     const out = at(y, p * C);
     for (let tap = 0; tap < taps; tap++) {
       const pixel = table ? load<i32>(at(table, tap * pixels + p)) : p;
       if (pixel < 0) continue;
       const weights = at(q, tap * C);
-      let e = events + (<usize>(pixel * C) << 1);
-      const stop = e + (<usize>load<i32>(at(counts, pixel)) << 1);
-      for (; e < stop; e += 2) {
+      const span = spans + (<usize>pixel << 3), stop = events + (<usize>load<u32>(span, 4) << 1);
+      for (let e = events + (<usize>load<u32>(span) << 1); e < stop; e += 2) {
         const event = <i32>load<u16>(e), target = at(out, event >> 4), weight = load<i32>(at(weights, event >> 4));
         store<i32>(target, load<i32>(target) + (kind == MULTIPLY ? (event & 15) * weight : weight));
       }
@@ -58,13 +57,13 @@ export function fixed_accumulate(begin: i32, end: i32, events: usize, counts: us
 }
 
 /** y[p][c] += value * q[tap][c] for each event (c, value) of pixel table[tap][p] */
-export function fixed_depthwise_multiply_accumulate(begin: i32, end: i32, events: usize, counts: usize, table: usize, pixels: i32, taps: i32, C: i32, q: usize, y: usize): void {
-  depthwise(MULTIPLY, begin, end, events, counts, table, pixels, taps, C, q, y);
+export function fixed_depthwise_multiply_accumulate(begin: i32, end: i32, events: usize, spans: usize, table: usize, pixels: i32, taps: i32, C: i32, q: usize, y: usize): void {
+  depthwise(MULTIPLY, begin, end, events, spans, table, pixels, taps, C, q, y);
 }
 
 /** y[p][c] += q[tap][c]: additions only */
-export function fixed_depthwise_accumulate(begin: i32, end: i32, events: usize, counts: usize, table: usize, pixels: i32, taps: i32, C: i32, q: usize, y: usize): void {
-  depthwise(ADD, begin, end, events, counts, table, pixels, taps, C, q, y);
+export function fixed_depthwise_accumulate(begin: i32, end: i32, events: usize, spans: usize, table: usize, pixels: i32, taps: i32, C: i32, q: usize, y: usize): void {
+  depthwise(ADD, begin, end, events, spans, table, pixels, taps, C, q, y);
 }
 
 /** y[p][j] = bias[j] + scale[j]*acc[p][j];  y may be acc */

@@ -3,6 +3,7 @@
  * A spike byte is value | windowOpen << 4. No sum here is fused with its product: a spike is a rounding, and must be the same everywhere.
  */
 import { exp4 } from "./exponential";
+import { RUN, listRun } from "./lists";
 import { LANES, at, loadBytes, loadSome, storeBytes, storeSome } from "./lanes";
 
 /** 1.5 * 2^23: a sum with it is rounded half to even to an integer, which stands in its low bits. In memory, because v128 constants are rebuilt at each use. */
@@ -62,6 +63,17 @@ export function f32_fire_integer(begin: i32, end: i32, x: usize, s: usize, T: i3
       v = h - value;
       store<u8>(s + t * stride + i, <i32>value | (h == clamped ? 16 : 0));
     }
+  }
+}
+
+/** Fires runs [begin, end) of 64 pixels and lists their events while their bytes are at hand. */
+export function f32_fire_integer_events(
+  begin: i32, end: i32, x: usize, s: usize, events: usize, spans: usize, T: i32, pixels: i32, C: i32, decay: f32, gain: f32, D: i32,
+): void {
+  for (let run = begin; run < end; run++) {
+    const first = run * RUN, last = min(first + RUN, pixels);
+    f32_fire_integer(first * C, last * C, x, s, T, pixels * C, decay, gain, D);
+    for (let t = 0; t < T; t++) listRun(false, t * pixels + first, t * pixels + last, s, events, spans, C, 0);
   }
 }
 

@@ -1,123 +1,127 @@
 /**
- * The weight gradient of spike convolutions: the forward pass with the roles exchanged. Events are the pixels at which channel k fired,
+ * The weight gradient of spike convolutions: the forward pass with the roles exchanged. Events are the places at which channel k fired,
  * and what one event adds is a row of dy.
  *
- *   dyb    [N/32][pixels][32]        dy in blocks of 32 output channels, so that the rows that a band of pixels adds lie together in L1
- *   lists  [band][channel][BAND]     u16 (pixel of the band << 4 | value), counts i32 [band][channel]
+ *   place  b*Hp*Wp + y*Wp + x        of pixel (y, x) of image b, in images of Hp x Wp
+ *   dyb    [N/32][places][32]        dy in blocks of 32 output channels, so that the rows that a band of places adds lie together in L1
+ *   lists  by band and channel       u16 (place in the band << 4 | value), back to back within a band; spans [band][channel]
+ *   dwt    [N/32][tap][K][32]        rows that a band adds to lie one after the other
+ *
+ * With a halo of zeros around dy every tap is one offset for all places; where strides forbid that, a table says which row a place feeds.
  */
-import { NUMBERS, at, loadSome, madd, storeSome } from "./lanes";
+import { gradient_gather16, gradient_gather32, gradient_gather4, gradient_gather8 } from "./generated/spikes";
+import { at, loadSome } from "./lanes";
 
-/** Pixels of one band: 128 rows of 128 bytes are half of L1. */
+/** Places of one band: their rows take 24 KB of L1. At most 255, as counts are bytes. */
 // @ts-ignore: decorator
-@inline const BAND: i32 = 128;
+@inline const BAND: i32 = 192;
 // @ts-ignore: decorator
 @inline const BLOCK: i32 = 32;
 
-/** Bands [begin, end): for each channel, its events among the pixels of the band, in pixel order. */
-export function spike_channel_events(begin: i32, end: i32, s: usize, events: usize, counts: usize, pixels: i32, C: i32): void {
-  const zero = i8x16.splat(0), nibble = i8x16.splat(15);
+/** Bands [begin, end): events[spans[2i] .. spans[2i + 1]) with i = band*C + c are those of channel c among the places of the band, in their order. */
+export function spike_channel_events(begin: i32, end: i32, s: usize, events: usize, spans: usize, B: i32, H: i32, W: i32, C: i32, Hp: i32, Wp: i32): void {
+  const places = B * Hp * Wp;
   for (let band = begin; band < end; band++) {
-    const count = at(counts, band * C), slots = events + (<usize>(band * C * BAND) << 1);
-    memory.fill(count, 0, <usize>C << 2);
-    const first = band * BAND, last = min(first + BAND, pixels);
-    for (let p = first; p < last; p++) {
-      const row = s + p * C, tag = (p - first) << 4;
-      let c = 0;
-      for (; c <= C - 16; c += 16) {
-        let fired = i8x16.bitmask(i8x16.gt_s(v128.and(v128.load(row + c), nibble), zero));
-        for (; fired; fired &= fired - 1) note(row, c + ctz(fired), tag, count, slots);
-      }
-      for (; c < C; c++) if (load<u8>(row + c) & 15) note(row, c, tag, count, slots);
+    const first = band * BAND, last = min(first + BAND, places), ends = spans + (<usize>(band * C) << 3);
+    for (let c = 0; c < C; c++) store<u32>(ends + (<usize>c << 3), 0, 4);
+    for (let from = first, to = first; from < last; from = to) { // the pixels of one image row
+      const row = from / Wp, x = from % Wp, y = row % Hp;
+      to = min(last, from + Wp - x);
+      if (y < H && x < W) countChannels(s + ((row / Hp * H + y) * W + x) * C, min(to - from, W - x), C, ends);
+    }
+    let start: u32 = first * C;
+    for (let c = 0; c < C; c++) {
+      const span = ends + (<usize>c << 3), count = load<u32>(span, 4);
+      store<u32>(span, start);
+      store<u32>(span, start, 4); // where the next event goes; the end, when all are there
+      start += count;
+    }
+    for (let from = first, to = first; from < last; from = to) {
+      const row = from / Wp, x = from % Wp, y = row % Hp;
+      to = min(last, from + Wp - x);
+      if (y >= H) continue;
+      let pixel = s + ((row / Hp * H + y) * W + x) * C;
+      for (let i = 0; i < min(to - from, W - x); i++, pixel += C) noteChannels(pixel, C, (from - first + i) << 4, ends, events);
     }
   }
 }
 
+/** One bit for each of sixteen values that are not zero. */
 // @ts-ignore: decorator
-@inline function note(row: usize, c: i32, tag: i32, count: usize, slots: usize): void {
-  const n = load<i32>(at(count, c));
-  store<u16>(slots + (<usize>(c * BAND + n) << 1), tag | (load<u8>(row + c) & 15));
-  store<i32>(at(count, c), n + 1);
+@inline function firedOf(s: usize): i32 { return i8x16.bitmask(i8x16.gt_s(v128.and(v128.load(s), i8x16.splat(15)), i8x16.splat(0))); }
+
+/** spans[c].end += how often channel c fired in so many pixels, at most 255 */
+function countChannels(s: usize, pixels: i32, C: i32, spans: usize): void {
+  const nibble = i8x16.splat(15), zero = i8x16.splat(0);
+  let c = 0;
+  for (; c <= C - 16; c += 16) {
+    let counts = zero;
+    for (let p = 0, from = s + c; p < pixels; p++, from += C) counts = i8x16.sub(counts, i8x16.gt_s(v128.and(v128.load(from), nibble), zero));
+    if (!v128.any_true(counts)) continue;
+    let lo = i16x8.extend_low_i8x16_u(counts), hi = i16x8.extend_high_i8x16_u(counts);
+    for (let lane = 0; lane < 8; lane++) {
+      addCount(spans, c + lane, i16x8.extract_lane_u(lo, 0));
+      addCount(spans, c + lane + 8, i16x8.extract_lane_u(hi, 0));
+      lo = v128.shuffle<i16>(lo, lo, 1, 2, 3, 4, 5, 6, 7, 0);
+      hi = v128.shuffle<i16>(hi, hi, 1, 2, 3, 4, 5, 6, 7, 0);
+    }
+  }
+  for (; c < C; c++) {
+    let count: u32 = 0;
+    for (let p = 0; p < pixels; p++) count += <u32>((load<u8>(s + p * C + c) & 15) > 0);
+    addCount(spans, c, count);
+  }
 }
 
-/** Pixels [begin, end) of dyb[block][p][32] from dy [pixels][N], zeros past N. */
-export function spike_gradient_blocks(begin: i32, end: i32, dy: usize, dyb: usize, pixels: i32, N: i32): void {
+// @ts-ignore: decorator
+@inline function addCount(spans: usize, c: i32, count: u32): void {
+  const span = spans + (<usize>c << 3);
+  store<u32>(span, load<u32>(span, 4) + count, 4);
+}
+
+/** Adds an event to each channel that fired in this pixel. */
+function noteChannels(pixel: usize, C: i32, tag: i32, ends: usize, events: usize): void {
+  let c = 0;
+  for (; c <= C - 16; c += 16) for (let fired = firedOf(pixel + c); fired; fired &= fired - 1) note(pixel, c + ctz(fired), tag, ends, events);
+  for (; c < C; c++) if (load<u8>(pixel + c) & 15) note(pixel, c, tag, ends, events);
+}
+
+// @ts-ignore: decorator
+@inline function note(pixel: usize, c: i32, tag: i32, ends: usize, events: usize): void {
+  const span = ends + (<usize>c << 3), end = load<u32>(span, 4);
+  store<u16>(events + (<usize>end << 1), tag | (load<u8>(pixel + c) & 15));
+  store<u32>(span, end + 1, 4);
+}
+
+/** Image rows [begin, end) of dyb[block][b*Hp*Wp + (top + y)*Wp + left + x][32] from dy [B][H][W][N]; zeros around, and past N. */
+export function spike_gradient_blocks(begin: i32, end: i32, dy: usize, dyb: usize, B: i32, H: i32, W: i32, N: i32, Hp: i32, Wp: i32, top: i32, left: i32): void {
+  const places = B * Hp * Wp;
   for (let j = 0; j < N; j += BLOCK) {
-    for (let p = begin; p < end; p++) {
-      const from = at(dy, p * N + j), to = at(dyb, j * pixels + p * BLOCK);
-      for (let lane = 0; lane < BLOCK; lane += 4) v128.store(at(to, lane), loadSome(at(from, lane), N - j - lane));
-    }
-  }
-}
-
-/** `width` output channels from column j on, of which `left` exist. Width is a constant: what it rules out is not compiled. */
-// @ts-ignore: decorator
-@inline function columns(
-  width: i32, begin: i32, end: i32, events: usize, counts: usize, table: usize, pixels: i32, outputs: i32, taps: i32, K: i32, dyb: usize, dwt: usize, N: i32, j: i32,
-): void {
-  const left = N - j, rows = at(dyb, j * outputs), bands = (pixels + BAND - 1) / BAND;
-  for (let band = 0; band < bands; band++) {
-    for (let tap = 0; tap < taps; tap++) {
-      const fed = table ? at(table, tap * pixels + band * BAND) : 0;
-      for (let k = begin; k < end; k++) {
-        const n = load<i32>(at(counts, band * K + k)), out = at(dwt, (tap * K + k) * N + j);
-        if (n == 0 && band > 0) continue;
-        let s0 = i32x4.splat(0), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;
-        if (band > 0) {
-          if (left >= width) {
-            s0 = v128.load(out);
-            if (width > 4) s1 = v128.load(out, 16);
-            if (width > 8) { s2 = v128.load(out, 32); s3 = v128.load(out, 48); }
-            if (width > 16) { s4 = v128.load(out, 64); s5 = v128.load(out, 80); s6 = v128.load(out, 96); s7 = v128.load(out, 112); }
-          } else {
-            s0 = loadSome(out, left);
-            if (width > 4) s1 = loadSome(out + 16, left - 4);
-            if (width > 8) { s2 = loadSome(out + 32, left - 8); s3 = loadSome(out + 48, left - 12); }
-            if (width > 16) { s4 = loadSome(out + 64, left - 16); s5 = loadSome(out + 80, left - 20); s6 = loadSome(out + 96, left - 24); s7 = loadSome(out + 112, left - 28); }
-          }
-        }
-        let e = events + (<usize>((band * K + k) * BAND) << 1);
-        const stop = e + (<usize>n << 1);
-        for (; e < stop; e += 2) {
-          const event = <usize>load<u16>(e), pixel = fed ? load<i32>(fed + ((event >> 4) << 2)) : band * BAND + <i32>(event >> 4);
-          if (pixel < 0) continue;
-          const row = at(rows, pixel * BLOCK), value4 = v128.load32_splat(NUMBERS + ((event & 15) << 2));
-          if (e) {  // always: keeps V8 from loading more than the registers hold (see gather.ts)
-            s0 = madd(value4, v128.load(row), s0);
-            if (width > 4) s1 = madd(value4, v128.load(row, 16), s1);
-            if (width > 8) { s2 = madd(value4, v128.load(row, 32), s2); s3 = madd(value4, v128.load(row, 48), s3); }
-          }
-          if (width > 16) {
-            s4 = madd(value4, v128.load(row, 64), s4);
-            s5 = madd(value4, v128.load(row, 80), s5);
-            s6 = madd(value4, v128.load(row, 96), s6);
-            s7 = madd(value4, v128.load(row, 112), s7);
-          }
-        }
-        if (left >= width) {
-          v128.store(out, s0);
-          if (width > 4) v128.store(out, s1, 16);
-          if (width > 8) { v128.store(out, s2, 32); v128.store(out, s3, 48); }
-          if (width > 16) { v128.store(out, s4, 64); v128.store(out, s5, 80); v128.store(out, s6, 96); v128.store(out, s7, 112); }
-        } else {
-          storeSome(out, s0, left);
-          if (width > 4) storeSome(out + 16, s1, left - 4);
-          if (width > 8) { storeSome(out + 32, s2, left - 8); storeSome(out + 48, s3, left - 12); }
-          if (width > 16) { storeSome(out + 64, s4, left - 16); storeSome(out + 80, s5, left - 20); storeSome(out + 96, s6, left - 24); storeSome(out + 112, s7, left - 28); }
-        }
+    for (let row = begin; row < end; row++) {
+      const y = row % Hp - top, to = at(dyb, j * places + row * Wp * BLOCK);
+      if (y < 0 || y >= H) { memory.fill(to, 0, at(0, Wp * BLOCK)); continue; }
+      memory.fill(to, 0, at(0, left * BLOCK));
+      memory.fill(at(to, (left + W) * BLOCK), 0, at(0, (Wp - left - W) * BLOCK));
+      let from = at(dy, (row / Hp * H + y) * W * N + j), pixel = at(to, left * BLOCK);
+      for (let x = 0; x < W; x++, from += <usize>N << 2, pixel += 4 * BLOCK) {
+        for (let lane = 0; lane < BLOCK; lane += 4) v128.store(at(pixel, lane), loadSome(at(from, lane), N - j - lane));
       }
     }
   }
 }
 
-/** Channels [begin, end): dwt[tap][k][j] = sum over events (q, value) of channel k of value * dy[table[tap][q]][j] */
+/**
+ * Channels [begin, end): dwt[j/32][tap][k][j%32] = sum over events (place, value) of channel k of value * dyb[j/32][row][j%32], where row is
+ * table[tap][place] (-1: none), or without a table place + (kh-1-ky)*Wp + kw-1-kx.
+ */
 export function spike_weight_grad(
-  begin: i32, end: i32, events: usize, counts: usize, table: usize, pixels: i32, outputs: i32, taps: i32, K: i32, dyb: usize, dwt: usize, N: i32,
+  begin: i32, end: i32, events: usize, spans: usize, table: usize, places: i32, rows: i32, taps: i32, kw: i32, Wp: i32, K: i32, dyb: usize, dwt: usize, N: i32,
 ): void {
   for (let j = 0; j < N; j += BLOCK) {
-    const left = N - j;
-    if (left > 16) columns(32, begin, end, events, counts, table, pixels, outputs, taps, K, dyb, dwt, N, j);
-    else if (left > 8) columns(16, begin, end, events, counts, table, pixels, outputs, taps, K, dyb, dwt, N, j);
-    else if (left > 4) columns(8, begin, end, events, counts, table, pixels, outputs, taps, K, dyb, dwt, N, j);
-    else columns(4, begin, end, events, counts, table, pixels, outputs, taps, K, dyb, dwt, N, j);
+    const left = N - j, block = at(dyb, j * rows), out = at(dwt, j * taps * K);
+    if (left > 16) gradient_gather32(begin, end, events, spans, table, places, taps, kw, Wp, K, BAND, block, out);
+    else if (left > 8) gradient_gather16(begin, end, events, spans, table, places, taps, kw, Wp, K, BAND, block, out);
+    else if (left > 4) gradient_gather8(begin, end, events, spans, table, places, taps, kw, Wp, K, BAND, block, out);
+    else gradient_gather4(begin, end, events, spans, table, places, taps, kw, Wp, K, BAND, block, out);
   }
 }

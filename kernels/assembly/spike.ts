@@ -1,5 +1,6 @@
 /** Spikes: bytes (value | windowOpen << 4), event lists by pixel, and the convolution that adds only where something fired. */
 import { REAL, gather, packRows } from "./gather";
+import { RUN, listRun } from "./lists";
 import { LANES, at, loadBytes, loadSome, storeBytes, storeSome } from "./lanes";
 
 /** y = value of s */
@@ -17,43 +18,14 @@ export function spikes_from_f32(begin: i32, end: i32, x: usize, s: usize): void 
   }
 }
 
-/** One bit for each of 16 values that are above d. */
-// @ts-ignore: decorator
-@inline function above(s: usize, nibble: v128, d16: v128): u64 { return i8x16.bitmask(i8x16.gt_s(v128.and(v128.load(s), nibble), d16)); }
-
-/** The events of pixels [begin, end): (c << 4 | value), or (c << 4 | 1) in a virtual step, where value > d. Sixty-four channels at a time become the bits of one word. */
-// @ts-ignore: decorator
-@inline function list(virtual: bool, begin: i32, end: i32, s: usize, events: usize, counts: usize, C: i32, d: i32): void {
-  const nibble = i8x16.splat(15), d16 = i8x16.splat(<i8>d);
-  for (let p = begin; p < end; p++) {
-    const pixel = s + p * C, slot = events + (<usize>(p * C) << 1);
-    let e = slot;
-    for (let c = 0; c < C; c += 64) {
-      const from = pixel + c, left = C - c;
-      let fired: u64 = 0;
-      if (left >= 64) fired = above(from, nibble, d16) | above(from + 16, nibble, d16) << 16 | above(from + 32, nibble, d16) << 32 | above(from + 48, nibble, d16) << 48;
-      else {
-        let i = 0;
-        for (; i <= left - 16; i += 16) fired |= above(from + i, nibble, d16) << i;
-        for (; i < left; i++) fired |= <u64>(<i32>(load<u8>(from + i) & 15) > d) << i;
-      }
-      for (; fired; fired &= fired - 1, e += 2) {
-        const i = <i32>ctz(fired);
-        store<u16>(e, (c + i) << 4 | (virtual ? 1 : load<u8>(from + i) & 15));
-      }
-    }
-    store<i32>(at(counts, p), <i32>((e - slot) >> 1));
-  }
-}
-
-/** events of pixel p from events + 2*C*p: (c << 4 | value) where value > 0, in channel order */
-export function spike_events(begin: i32, end: i32, s: usize, events: usize, counts: usize, C: i32): void {
-  list(false, begin, end, s, events, counts, C, 0);
+/** Runs [begin, end) of 64 pixels: events[spans[2p] .. spans[2p + 1]) are those of pixel p, (c << 4 | value) where value > 0, in channel order */
+export function spike_events(begin: i32, end: i32, s: usize, events: usize, spans: usize, pixels: i32, C: i32): void {
+  for (let run = begin; run < end; run++) listRun(false, run * RUN, min(run * RUN + RUN, pixels), s, events, spans, C, 0);
 }
 
 /** the same for virtual step d: (c << 4 | 1) where value > d */
-export function spike_events_above(begin: i32, end: i32, s: usize, events: usize, counts: usize, C: i32, d: i32): void {
-  list(true, begin, end, s, events, counts, C, d);
+export function spike_events_above(begin: i32, end: i32, s: usize, events: usize, spans: usize, pixels: i32, C: i32, d: i32): void {
+  for (let run = begin; run < end; run++) listRun(true, run * RUN, min(run * RUN + RUN, pixels), s, events, spans, C, d);
 }
 
 /** out (f64 x 3) = sum of values, how many are non-zero, how many windows are open */
@@ -89,7 +61,7 @@ export function spike_conv_pack(begin: i32, end: i32, w: usize, packed: usize, N
 
 /** y[p][j] = bias[j] + sum over taps, over events (c, value) of pixel table[tap][p] of value * w[j][tap][c] */
 export function spike_conv(
-  begin: i32, end: i32, events: usize, counts: usize, table: usize, pixels: i32, taps: i32, K: i32, packed: usize, bias: usize, y: usize, ldy: i32, N: i32,
+  begin: i32, end: i32, events: usize, spans: usize, table: usize, pixels: i32, taps: i32, K: i32, packed: usize, bias: usize, y: usize, ldy: i32, N: i32,
 ): void {
-  gather(REAL, begin, end, events, counts, table, pixels, taps, K, packed, bias, y, ldy, N);
+  gather(REAL, begin, end, events, spans, table, pixels, taps, K, packed, bias, y, ldy, N);
 }

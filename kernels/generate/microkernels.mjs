@@ -7,6 +7,7 @@
  * exits between unrolled steps end the blocks; without them the loads pile up and spill (16 instead of 45 GFLOP/s).
  */
 import { mkdirSync, writeFileSync } from "node:fs";
+import { spikeKernels } from "./spikes.mjs";
 
 const range = (n) => Array.from({ length: n }, (_, i) => i);
 const lines = (n, line) => range(n).map(line).join("\n");
@@ -146,3 +147,4 @@ writeFileSync(new URL("depthwise.ts", out), written
   + `import { LANES, addStrided, madd, storeLanes } from "../lanes";\n`
   + [3, 7].map(depthwiseRows).join("")
   + depthwiseGrad(3, 3, 4) + depthwiseGrad(1, 7, 1));
+writeFileSync(new URL("spikes.ts", out), written + spikeKernels);

@@ -6,16 +6,16 @@ const BLOCK = 32; // output channels of one item of fixed_pack
 export const fixed = ({ real, u16, i32, round }: Machine) => {
   /** y[p][j] += what each event says of the weight it meets */
   const accumulate = (
-    begin: number, end: number, events: number, counts: number, table: number, pixels: number, taps: number, K: number, packed: number, y: number, N: number,
+    begin: number, end: number, events: number, spans: number, table: number, pixels: number, taps: number, K: number, packed: number, y: number, N: number,
     term: (event: number, weight: number) => number,
   ): void => {
-    const E = u16(events), count = i32(counts), pixelOf = i32(table), Q = i32(packed), Y = i32(y);
+    const E = u16(events), span = i32(spans), pixelOf = i32(table), Q = i32(packed), Y = i32(y);
     for (let p = begin; p < end; p++) {
       for (let j = 0; j < N; j++) {
         for (let tap = 0; tap < taps; tap++) {
           const pixel = table ? pixelOf[tap * pixels + p] : p;
           if (pixel < 0) continue;
-          for (let e = pixel * K; e < pixel * K + count[pixel]; e++) Y[p * N + j] += term(E[e], Q[(j * taps + tap) * K + (E[e] >> 4)]);
+          for (let e = span[2 * pixel]; e < span[2 * pixel + 1]; e++) Y[p * N + j] += term(E[e], Q[(j * taps + tap) * K + (E[e] >> 4)]);
         }
       }
     }
@@ -23,15 +23,15 @@ export const fixed = ({ real, u16, i32, round }: Machine) => {
 
   /** The same with one weight per channel: y[p][c] meets only the events of its own channel. */
   const depthwise = (
-    begin: number, end: number, events: number, counts: number, table: number, pixels: number, taps: number, C: number, q: number, y: number,
+    begin: number, end: number, events: number, spans: number, table: number, pixels: number, taps: number, C: number, q: number, y: number,
     term: (event: number, weight: number) => number,
   ): void => {
-    const E = u16(events), count = i32(counts), pixelOf = i32(table), Q = i32(q), Y = i32(y);
+    const E = u16(events), span = i32(spans), pixelOf = i32(table), Q = i32(q), Y = i32(y);
     for (let p = begin; p < end; p++) {
       for (let tap = 0; tap < taps; tap++) {
         const pixel = table ? pixelOf[tap * pixels + p] : p;
         if (pixel < 0) continue;
-        for (let e = pixel * C; e < pixel * C + count[pixel]; e++) Y[p * C + (E[e] >> 4)] += term(E[e], Q[tap * C + (E[e] >> 4)]);
+        for (let e = span[2 * pixel]; e < span[2 * pixel + 1]; e++) Y[p * C + (E[e] >> 4)] += term(E[e], Q[tap * C + (E[e] >> 4)]);
       }
     }
   };
@@ -59,20 +59,20 @@ export const fixed = ({ real, u16, i32, round }: Machine) => {
       i32(packed).set(i32(q).subarray(begin * block, Math.min(end * block, N * taps * K)), begin * block);
     },
 
-    fixed_multiply_accumulate(begin: number, end: number, events: number, counts: number, table: number, pixels: number, taps: number, K: number, packed: number, y: number, N: number): void {
-      accumulate(begin, end, events, counts, table, pixels, taps, K, packed, y, N, valueTimesWeight);
+    fixed_multiply_accumulate(begin: number, end: number, events: number, spans: number, table: number, pixels: number, taps: number, K: number, packed: number, y: number, N: number): void {
+      accumulate(begin, end, events, spans, table, pixels, taps, K, packed, y, N, valueTimesWeight);
     },
 
-    fixed_accumulate(begin: number, end: number, events: number, counts: number, table: number, pixels: number, taps: number, K: number, packed: number, y: number, N: number): void {
-      accumulate(begin, end, events, counts, table, pixels, taps, K, packed, y, N, weightAlone);
+    fixed_accumulate(begin: number, end: number, events: number, spans: number, table: number, pixels: number, taps: number, K: number, packed: number, y: number, N: number): void {
+      accumulate(begin, end, events, spans, table, pixels, taps, K, packed, y, N, weightAlone);
     },
 
-    fixed_depthwise_multiply_accumulate(begin: number, end: number, events: number, counts: number, table: number, pixels: number, taps: number, C: number, q: number, y: number): void {
-      depthwise(begin, end, events, counts, table, pixels, taps, C, q, y, valueTimesWeight);
+    fixed_depthwise_multiply_accumulate(begin: number, end: number, events: number, spans: number, table: number, pixels: number, taps: number, C: number, q: number, y: number): void {
+      depthwise(begin, end, events, spans, table, pixels, taps, C, q, y, valueTimesWeight);
     },
 
-    fixed_depthwise_accumulate(begin: number, end: number, events: number, counts: number, table: number, pixels: number, taps: number, C: number, q: number, y: number): void {
-      depthwise(begin, end, events, counts, table, pixels, taps, C, q, y, weightAlone);
+    fixed_depthwise_accumulate(begin: number, end: number, events: number, spans: number, table: number, pixels: number, taps: number, C: number, q: number, y: number): void {
+      depthwise(begin, end, events, spans, table, pixels, taps, C, q, y, weightAlone);
     },
 
     fixed_to_f32(begin: number, end: number, acc: number, scale: number, bias: number, y: number, N: number): void {

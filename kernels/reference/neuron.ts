@@ -1,11 +1,13 @@
 /** Neurons: charge, fire, reset, and the way back. A spike byte is value | windowOpen << 4. */
 import { nearest, type Machine } from "./machine.ts";
+import { RUN, listRun } from "./spike.ts";
 
 const OPEN = 16;
 const SUBTRACT = 0, ZERO = 1; // resets
 const RECTANGULAR = 0, ATAN = 1, SIGMOID = 2; // surrogates
 
-export const neuron = ({ real, u8, round }: Machine) => {
+export const neuron = (machine: Machine) => {
+  const { real, u8, round } = machine;
   /** The surrogate derivative at u = h - threshold. */
   const surrogate = (kind: number, alpha: number): ((u: number) => number) => {
     if (kind === RECTANGULAR) {
@@ -28,7 +30,7 @@ export const neuron = ({ real, u8, round }: Machine) => {
     return (u) => round(Math.max(0, round(1 - Math.abs(round(alpha * u)))) * alpha);
   };
 
-  return {
+  const kernels = {
     f32_fire_integer(begin: number, end: number, x: number, s: number, T: number, stride: number, decay: number, gain: number, D: number): void {
       const X = real(x), S = u8(s), keep = round(decay), weight = round(gain);
       for (let i = begin; i < end; i++) {
@@ -40,6 +42,16 @@ export const neuron = ({ real, u8, round }: Machine) => {
           v = round(h - value);
           S[t * stride + i] = value | (h === clamped ? OPEN : 0);
         }
+      }
+    },
+
+    f32_fire_integer_events(
+      begin: number, end: number, x: number, s: number, events: number, spans: number, T: number, pixels: number, C: number, decay: number, gain: number, D: number,
+    ): void {
+      for (let run = begin; run < end; run++) {
+        const first = run * RUN, last = Math.min(first + RUN, pixels);
+        kernels.f32_fire_integer(first * C, last * C, x, s, T, pixels * C, decay, gain, D);
+        for (let t = 0; t < T; t++) listRun(machine, t * pixels + first, t * pixels + last, s, events, spans, C);
       }
     },
 
@@ -91,4 +103,5 @@ export const neuron = ({ real, u8, round }: Machine) => {
       }
     },
   };
+  return kernels;
 };

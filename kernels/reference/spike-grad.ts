@@ -1,47 +1,61 @@
 /** The weight gradient of spike convolutions, from events by channel. */
 import type { Machine } from "./machine.ts";
 
-const BAND = 128, BLOCK = 32;
+const BAND = 192, BLOCK = 32;
 
 export const spikeGrad = ({ real, u8, u16, i32, round }: Machine) => ({
-  spike_channel_events(begin: number, end: number, s: number, events: number, counts: number, pixels: number, C: number): void {
-    const S = u8(s), E = u16(events), n = i32(counts);
+  spike_channel_events(begin: number, end: number, s: number, events: number, spans: number, B: number, H: number, W: number, C: number, Hp: number, Wp: number): void {
+    const S = u8(s), E = u16(events), span = i32(spans);
     for (let band = begin; band < end; band++) {
+      let e = band * BAND * C;
       for (let c = 0; c < C; c++) {
-        let count = 0;
-        for (let q = band * BAND; q < Math.min((band + 1) * BAND, pixels); q++) {
-          const value = S[q * C + c] & 15;
-          if (value > 0) E[(band * C + c) * BAND + count++] = (q - band * BAND) << 4 | value;
+        span[2 * (band * C + c)] = e;
+        for (let place = band * BAND; place < Math.min((band + 1) * BAND, B * Hp * Wp); place++) {
+          const row = Math.floor(place / Wp), x = place % Wp, y = row % Hp, b = Math.floor(row / Hp);
+          const value = y < H && x < W ? S[((b * H + y) * W + x) * C + c] & 15 : 0;
+          if (value > 0) E[e++] = (place - band * BAND) << 4 | value;
         }
-        n[band * C + c] = count;
+        span[2 * (band * C + c) + 1] = e;
       }
     }
   },
 
-  spike_gradient_blocks(begin: number, end: number, dy: number, dyb: number, pixels: number, N: number): void {
+  spike_gradient_blocks(begin: number, end: number, dy: number, dyb: number, B: number, H: number, W: number, N: number, Hp: number, Wp: number, top: number, left: number): void {
     const DY = real(dy), blocks = real(dyb);
-    for (let p = begin; p < end; p++) {
-      for (let j = 0; j < Math.ceil(N / BLOCK) * BLOCK; j++) blocks[(j - j % BLOCK) * pixels + p * BLOCK + j % BLOCK] = j < N ? DY[p * N + j] : 0;
+    for (let j = 0; j < Math.ceil(N / BLOCK) * BLOCK; j++) {
+      for (let place = begin * Wp; place < end * Wp; place++) {
+        const row = Math.floor(place / Wp), x = place % Wp - left, y = row % Hp - top, b = Math.floor(row / Hp);
+        const inside = x >= 0 && x < W && y >= 0 && y < H && j < N;
+        blocks[(j - j % BLOCK) * B * Hp * Wp + place * BLOCK + j % BLOCK] = inside ? DY[((b * H + y) * W + x) * N + j] : 0;
+      }
     }
   },
 
   spike_weight_grad(
-    begin: number, end: number, events: number, counts: number, table: number, pixels: number, outputs: number, taps: number, K: number, dyb: number, dwt: number, N: number,
+    begin: number, end: number, events: number, spans: number, table: number, places: number, rows: number, taps: number, kw: number, Wp: number, K: number, dyb: number, dwt: number, N: number,
   ): void {
-    const E = u16(events), n = i32(counts), DY = real(dyb), DW = real(dwt), fed = i32(table);
-    for (let tap = 0; tap < taps; tap++) {
-      for (let k = begin; k < end; k++) {
-        for (let j = 0; j < N; j++) {
+    const E = u16(events), span = i32(spans), DY = real(dyb), DW = real(dwt), fed = i32(table);
+    for (let j = 0; j < written(N); j++) {
+      const block = j - j % BLOCK;
+      for (let tap = 0; tap < taps; tap++) {
+        const turned = taps - 1 - tap, offset = Math.floor(turned / kw) * Wp + turned % kw;
+        for (let k = begin; k < end; k++) {
           let sum = 0;
-          for (let band = 0; band < Math.ceil(pixels / BAND); band++) {
-            for (let e = 0; e < n[band * K + k]; e++) {
-              const event = E[(band * K + k) * BAND + e], q = band * BAND + (event >> 4), p = table ? fed[tap * pixels + q] : q;
-              if (p >= 0) sum = round(sum + round((event & 15) * DY[(j - j % BLOCK) * outputs + p * BLOCK + j % BLOCK]));
+          for (let band = 0; band < Math.ceil(places / BAND); band++) {
+            for (let e = span[2 * (band * K + k)]; e < span[2 * (band * K + k) + 1]; e++) {
+              const place = band * BAND + (E[e] >> 4), row = table ? fed[tap * places + place] : place + offset;
+              if (row >= 0) sum = round(sum + round((E[e] & 15) * DY[block * rows + row * BLOCK + j % BLOCK]));
             }
           }
-          DW[(tap * K + k) * N + j] = sum;
+          DW[block * taps * K + (tap * K + k) * BLOCK + j % BLOCK] = sum;
         }
       }
     }
   },
 });
+
+/** N, or so many columns more that the last block has 4, 8, 16 or 32. */
+function written(N: number): number {
+  const last = (N - 1) % BLOCK + 1;
+  return N - last + [4, 8, 16, 32].find((width) => width >= last)!;
+}

@@ -2,18 +2,24 @@
 import { nearest, type Machine } from "./machine.ts";
 
 const BLOCK = 32; // output channels of one item of spike_conv_pack
+export const RUN = 64; // pixels that are listed back to back
 
-export const spike = ({ real, u8, u16, i32, f64, round }: Machine) => {
-  const list = (begin: number, end: number, s: number, events: number, counts: number, C: number, d: number, entry: (value: number) => number): void => {
-    const S = u8(s), E = u16(events), N = i32(counts);
-    for (let p = begin; p < end; p++) {
-      N[p] = 0;
-      for (let c = 0; c < C; c++) {
-        const value = S[p * C + c] & 15;
-        if (value > d) E[p * C + N[p]++] = (c << 4) | entry(value);
-      }
+/** Lists the events of pixels [first, last) back to back from entry first*C on. */
+export function listRun({ u8, u16, i32 }: Machine, first: number, last: number, s: number, events: number, spans: number, C: number, d = 0, entry = (value: number): number => value): void {
+  const S = u8(s), E = u16(events), span = i32(spans);
+  let e = first * C;
+  for (let p = first; p < last; p++) {
+    span[2 * p] = e;
+    for (let c = 0; c < C; c++) {
+      const value = S[p * C + c] & 15;
+      if (value > d) E[e++] = (c << 4) | entry(value);
     }
-  };
+    span[2 * p + 1] = e;
+  }
+}
+
+export const spike = (machine: Machine) => {
+  const { real, u8, u16, i32, f64, round } = machine;
 
   return {
     spikes_to_f32(begin: number, end: number, s: number, y: number): void {
@@ -26,12 +32,12 @@ export const spike = ({ real, u8, u16, i32, f64, round }: Machine) => {
       for (let i = begin; i < end; i++) S[i] = X[i] > 0 ? nearest(Math.min(X[i], 15)) : 0;
     },
 
-    spike_events(begin: number, end: number, s: number, events: number, counts: number, C: number): void {
-      list(begin, end, s, events, counts, C, 0, (value) => value);
+    spike_events(begin: number, end: number, s: number, events: number, spans: number, pixels: number, C: number): void {
+      for (let run = begin; run < end; run++) listRun(machine, run * RUN, Math.min((run + 1) * RUN, pixels), s, events, spans, C);
     },
 
-    spike_events_above(begin: number, end: number, s: number, events: number, counts: number, C: number, d: number): void {
-      list(begin, end, s, events, counts, C, d, () => 1);
+    spike_events_above(begin: number, end: number, s: number, events: number, spans: number, pixels: number, C: number, d: number): void {
+      for (let run = begin; run < end; run++) listRun(machine, run * RUN, Math.min((run + 1) * RUN, pixels), s, events, spans, C, d, () => 1);
     },
 
     spike_statistics(begin: number, end: number, s: number, total: number, out: number): void {
@@ -52,16 +58,16 @@ export const spike = ({ real, u8, u16, i32, f64, round }: Machine) => {
     },
 
     spike_conv(
-      begin: number, end: number, events: number, counts: number, table: number, pixels: number, taps: number, K: number, packed: number, bias: number, y: number, ldy: number, N: number,
+      begin: number, end: number, events: number, spans: number, table: number, pixels: number, taps: number, K: number, packed: number, bias: number, y: number, ldy: number, N: number,
     ): void {
-      const E = u16(events), count = i32(counts), pixelOf = i32(table), W = real(packed), B = real(bias), Y = real(y);
+      const E = u16(events), span = i32(spans), pixelOf = i32(table), W = real(packed), B = real(bias), Y = real(y);
       for (let p = begin; p < end; p++) {
         for (let j = 0; j < N; j++) {
           let sum = bias ? B[j] : 0;
           for (let tap = 0; tap < taps; tap++) {
             const pixel = table ? pixelOf[tap * pixels + p] : p;
             if (pixel < 0) continue;
-            for (let e = pixel * K; e < pixel * K + count[pixel]; e++) sum = round(sum + round((E[e] & 15) * W[(j * taps + tap) * K + (E[e] >> 4)]));
+            for (let e = span[2 * pixel]; e < span[2 * pixel + 1]; e++) sum = round(sum + round((E[e] & 15) * W[(j * taps + tap) * K + (E[e] >> 4)]));
           }
           Y[p * ldy + j] = sum;
         }

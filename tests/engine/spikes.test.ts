@@ -13,8 +13,8 @@ describe.each(kernelSets)("spikes on %s", (_, load) => {
   const test = (name: string, run: () => void): void => it(name, () => withHost(kernels, () => scope(run)));
   const eventsOf = (s: Spikes, lists = s.events()): [channel: number, value: number][][] => {
     const { buffer } = host().memory.wasm, C = s.shape[s.shape.length - 1], pixels = s.size / C;
-    const counts = new Int32Array(buffer, lists.counts, pixels), events = new Uint16Array(buffer, lists.events, s.size);
-    return Array.from(counts, (count, p) => Array.from(events.subarray(p * C, p * C + count), (event) => [event >> 4, event & 15]));
+    const spans = new Int32Array(buffer, lists.spans, 2 * pixels), events = new Uint16Array(buffer, lists.events, s.size);
+    return Array.from({ length: pixels }, (_, p) => Array.from(events.subarray(spans[2 * p], spans[2 * p + 1]), (event) => [event >> 4, event & 15]));
   };
   const eventsAbove = (s: Spikes, d: number) => host().memory.withWorkspace(() => eventsOf(s, s.eventsAbove(d)));
 

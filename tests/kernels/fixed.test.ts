@@ -72,9 +72,9 @@ const layer = (K: number, N: number, taps: 1 | 9, density: number): Layer => ({ 
 
 /** Places a layer and its accumulators; the lists are of the values, or of virtual step d. */
 function place(bench: Workbench, { s, K, N, taps, q }: Layer, d?: number): { y: number; args: number[] } {
-  const { events, counts } = eventLists(s, K, d), packed = bench.ints(Math.ceil(N / 32) * 32 * taps * K), y = bench.ints(new Int32Array(pixels * N).fill(START));
+  const { events, spans } = eventLists(s, K, d), packed = bench.ints(Math.ceil(N / 32) * 32 * taps * K), y = bench.ints(new Int32Array(pixels * N).fill(START));
   bench.kernels.fixed_pack(Math.ceil(N / 32), bench.ints(q), packed, N, taps, K);
-  return { y, args: [bench.bytes(asBytes(events)), bench.ints(counts), taps === 9 ? bench.ints(table3x3(H, W)) : 0, pixels, taps, K, packed, y, N] };
+  return { y, args: [bench.bytes(asBytes(events)), bench.ints(spans), taps === 9 ? bench.ints(table3x3(H, W)) : 0, pixels, taps, K, packed, y, N] };
 }
 
 const gather = (l: Layer, d?: number): Setup => (bench) => { const { y, args } = place(bench, l, d); return { n: pixels, args, writes: [ints(y, pixels * l.N)] }; };
@@ -115,8 +115,8 @@ describe("accumulation of quantised weights", () => {
           bench.clear();
           const { y, args } = place(bench, l);
           for (let d = 0; d < D; d++) {
-            const { events, counts } = eventLists(l.s, K, d);
-            bench.kernels.fixed_accumulate(pixels, bench.bytes(asBytes(events)), bench.ints(counts), args[2], pixels, 9, K, args[6], y, N);
+            const { events, spans } = eventLists(l.s, K, d);
+            bench.kernels.fixed_accumulate(pixels, bench.bytes(asBytes(events)), bench.ints(spans), args[2], pixels, 9, K, args[6], y, N);
           }
           expectSame(bench.readInts(y, pixels * N), want, `additions, ${bench.loaded.build} K=${K} N=${N}`);
           expectSame(run(bench, "fixed_multiply_accumulate", gather(l))[0], want, `multiplications, ${bench.loaded.build} K=${K} N=${N}`);
@@ -144,8 +144,8 @@ describe("accumulation of quantised weights", () => {
 describe("depthwise accumulation", () => {
   /** q is [taps][C], one weight per channel and tap. */
   function placeDepthwise(bench: Workbench, s: Uint8Array, C: number, q: Int32Array, d?: number): { y: number; args: number[] } {
-    const { events, counts } = eventLists(s, C, d), y = bench.ints(new Int32Array(pixels * C).fill(START));
-    return { y, args: [bench.bytes(asBytes(events)), bench.ints(counts), bench.ints(table3x3(H, W)), pixels, 9, C, bench.ints(q), y] };
+    const { events, spans } = eventLists(s, C, d), y = bench.ints(new Int32Array(pixels * C).fill(START));
+    return { y, args: [bench.bytes(asBytes(events)), bench.ints(spans), bench.ints(table3x3(H, W)), pixels, 9, C, bench.ints(q), y] };
   }
 
   it("is exact for every number of channels, density and split, by multiplication and by D steps of additions", () => {
@@ -167,8 +167,8 @@ describe("depthwise accumulation", () => {
           bench.clear();
           const { y, args } = placeDepthwise(bench, s, C, q);
           for (let d = 0; d < D; d++) {
-            const { events, counts } = eventLists(s, C, d);
-            bench.kernels.fixed_depthwise_accumulate(pixels, bench.bytes(asBytes(events)), bench.ints(counts), args[2], pixels, 9, C, args[6], y);
+            const { events, spans } = eventLists(s, C, d);
+            bench.kernels.fixed_depthwise_accumulate(pixels, bench.bytes(asBytes(events)), bench.ints(spans), args[2], pixels, 9, C, args[6], y);
           }
           expectSame(bench.readInts(y, pixels * C), want, `additions, ${bench.loaded.build} C=${C}`);
         }

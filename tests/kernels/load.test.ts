@@ -25,7 +25,7 @@ test("a build that fires 3 at a membrane of 2.5 is refused: halves go to even", 
 });
 
 test("a build that takes the values of spikes for 1 is refused", () => {
-  expect(probe((right) => ({ spike_events: (begin, end, s, events, counts, C) => right.spike_events_above(begin, end, s, events, counts, C, 0) }))).toBe(false);
+  expect(probe((right) => ({ spike_events: (begin, end, s, events, spans, pixels, C) => right.spike_events_above(begin, end, s, events, spans, pixels, C, 0) }))).toBe(false);
 });
 
 test("a build whose products are wrong is refused", () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { SPECIAL, bytes, differences, expectAgreement, expectSame, reals, run, type Setup } from "./agreement.ts";
+import { SPECIAL, bytes, differences, expectAgreement, expectSame, expectSplits, ints, reals, run, shorts, type Setup } from "./agreement.ts";
 import { SIZES, benches, relativeError, values } from "./harness.ts";
+import { listed } from "./spikes.ts";
 
 const all = await benches();
 const { fast, plain, twin } = all;
@@ -15,6 +16,15 @@ const SUBTRACT = 0, ZERO = 1, NONE = 2;
 function fireInteger(x: Float64Array, { T, decay, gain, D }: Integer, n = x.length / T): Setup {
   const stride = x.length / T;
   return (bench) => { const s = bench.bytes(new Uint8Array(x.length)); return { n, args: [bench.real(x), s, T, stride, decay, gain, D], writes: Array.from({ length: T }, (_, t) => bytes(s + t * stride, n)) }; };
+}
+
+/** Fires [T, pixels, C] and lists the events; slots are zeroed first, so that what a list does not use compares equal. */
+function fireIntegerEvents(x: Float64Array, C: number, { T, decay, gain, D }: Integer): Setup {
+  const pixels = x.length / T / C;
+  return (bench) => {
+    const s = bench.bytes(x.length), events = bench.bytes(new Uint8Array(2 * x.length)), spans = bench.ints(2 * T * pixels);
+    return { n: Math.ceil(pixels / 64), args: [bench.real(x), s, events, spans, T, pixels, C, decay, gain, D], writes: [bytes(s, x.length), shorts(events, x.length), ints(spans, 2 * T * pixels)] };
+  };
 }
 
 function fireIntegerBackward(s: ArrayLike<number>, ds: Float64Array, { T, decay, gain }: Integer): Setup {
@@ -40,6 +50,22 @@ describe("integer firing", () => {
 
   it("is the same bit for bit in every build, at every size and split", () => {
     for (const neuron of neurons) for (const n of SIZES) expectAgreement({ fast, plain }, "f32_fire_integer", fireInteger(values(neuron.T * n).map((x) => Math.fround(x * (neuron.D + 2))), neuron));
+  });
+
+  it("lists in the same pass the events that its bytes hold, at every size and split", () => {
+    for (const neuron of neurons) {
+      for (const [pixels, C] of [[1, 1], [3, 17], [64, 5], [65, 16], [150, 40]]) {
+        const x = values(neuron.T * pixels * C).map((v) => Math.fround(v * (neuron.D + 2))), setup = fireIntegerEvents(x, C, neuron);
+        const want = run(plain, "f32_fire_integer", fireInteger(x, neuron)).flatMap((s) => Array.from(s));
+        for (const bench of [...fast, plain]) {
+          const [s, events, spans] = run(bench, "f32_fire_integer_events", setup);
+          expectSame(s, want, bench.loaded.build);
+          const lists = Array.from({ length: neuron.T * pixels }, (_, p) => Array.from({ length: C }, (_, c) => c << 4 | (s[p * C + c] & 15)).filter((event) => event & 15));
+          expect(listed(events, spans), bench.loaded.build).toEqual(lists);
+          expectSplits(bench, "f32_fire_integer_events", setup);
+        }
+      }
+    }
   });
 
   it("agrees with the twin bit for bit where float32 is exact", () => {

@@ -1,8 +1,8 @@
 /** The weight gradient of spikes: lists by channel, blocks of dy, and their product against the definition. */
 import { beforeAll, describe, expect, test } from "vitest";
-import { bytes, expectAgreement, ints, reals, run } from "./agreement.ts";
+import { expectAgreement, expectSame, expectSplits, ints, reals, run, shorts, type Setup } from "./agreement.ts";
 import { benches, values, type Workbench } from "./harness.ts";
-import { spikeBytes, table3x3 } from "./spikes.ts";
+import { listed, spikeBytes, table3x3 } from "./spikes.ts";
 
 let builds: { fast: Workbench[]; plain: Workbench; twin: Workbench };
 beforeAll(async () => { builds = await benches(); });
@@ -13,39 +13,67 @@ const transposed3x3 = (H: number, W: number): Int32Array => {
   return Int32Array.from(table, (_, i) => table[(8 - Math.floor(i / P)) * P + (i % P)]);
 };
 
+const BAND = 192;
+
+describe("events by channel", () => {
+  const listing = (s: Uint8Array, [B, H, W, C]: readonly number[], halo: number): Setup => (bench) => {
+    const Hp = H + halo, Wp = W + halo, bands = Math.ceil((B * Hp * Wp) / BAND), size = bands * BAND * C;
+    const events = bench.bytes(new Uint8Array(2 * size)), spans = bench.ints(2 * bands * C);
+    return { n: bands, args: [bench.bytes(s), events, spans, B, H, W, C, Hp, Wp], writes: [shorts(events, size), ints(spans, 2 * bands * C)] };
+  };
+
+  for (const shape of [[1, 1, 1, 1], [2, 3, 5, 3], [2, 8, 16, 17], [3, 17, 16, 5], [1, 1, 300, 32], [1, 15, 16, 1000]] as const) {
+    for (const halo of [0, 2, 6]) {
+      test(`of ${shape} in a halo of ${halo} are those that a plain loop finds, at every density and split`, () => {
+        const [B, H, W, C] = shape, Hp = H + halo, Wp = W + halo;
+        for (const density of [0, 0.01, 0.5, 1]) {
+          const s = spikeBytes(B * H * W * C, density), want: number[][] = Array.from({ length: Math.ceil((B * Hp * Wp) / BAND) * C }, () => []);
+          for (let p = 0; p < B * H * W; p++) {
+            const place = (Math.floor(p / W / H) * Hp + Math.floor(p / W) % H) * Wp + p % W, band = Math.floor(place / BAND);
+            for (let c = 0; c < C; c++) if (s[p * C + c] & 15) want[band * C + c].push(place % BAND << 4 | (s[p * C + c] & 15));
+          }
+          for (const bench of [...builds.fast, builds.plain]) {
+            const [events, spans] = run(bench, "spike_channel_events", listing(s, shape, halo));
+            expect(listed(events, spans), bench.loaded.build).toEqual(want);
+            expectSplits(bench, "spike_channel_events", listing(s, shape, halo));
+          }
+        }
+      });
+    }
+  }
+});
+
 describe("spike weight gradient", () => {
   for (const density of [0, 0.01, 0.5, 1]) {
     for (const [H, W, C] of [[1, 1, 1], [3, 5, 3], [8, 16, 17], [17, 16, 5]] as const) {
-      test(`events by channel of ${H}x${W}x${C} at density ${density} are those that a plain loop finds`, () => {
-        const pixels = H * W, bands = Math.ceil(pixels / 128), s = spikeBytes(pixels * C, density);
-        expectAgreement({ fast: builds.fast, plain: builds.plain }, "spike_channel_events", (bench) => {
-          const events = bench.bytes(2 * bands * 128 * C), counts = bench.ints(bands * C);
-          return { n: bands, args: [bench.bytes(s), events, counts, pixels, C], writes: [bytes(events, 2 * bands * 128 * C), ints(counts, bands * C)] };
-        });
-      });
-
-      for (const N of [1, 5, 8, 33]) {
-        for (const taps of [1, 9]) {
-          test(`dw of ${H}x${W}x${C} -> ${N}, ${taps} taps, at density ${density} is the sum that defines it`, () => {
-            const pixels = H * W, bands = Math.ceil(pixels / 128), s = spikeBytes(pixels * C, density), dy = values(pixels * N, 9), table = transposed3x3(H, W);
+      for (const N of [1, 5, 8, 9, 33]) {
+        for (const way of ["1x1", "3x3 with a table", "3x3 in a halo"] as const) {
+          test(`dw of ${H}x${W}x${C} -> ${N}, ${way}, at density ${density} is the sum that defines it`, () => {
+            const B = 2, taps = way === "1x1" ? 1 : 9, tabled = way === "3x3 with a table", grow = way === "3x3 in a halo" ? 2 : 0;
+            const Hp = H + grow, Wp = W + grow, places = B * Hp * Wp, bands = Math.ceil(places / BAND), edge = grow / 2;
+            const one = transposed3x3(H, W), P = H * W, table = Int32Array.from({ length: 9 * B * P }, (_, i) => {
+              const tap = Math.floor(i / (B * P)), b = Math.floor(i / P) % B, p = one[tap * P + (i % P)];
+              return p < 0 ? -1 : b * P + p;
+            });
+            const s = spikeBytes(B * P * C, density), dy = values(B * P * N, 9);
             const setup = (bench: Workbench) => {
               bench.clear();
-              const events = bench.bytes(2 * bands * 128 * C), counts = bench.ints(bands * C), blocks = bench.real(Math.ceil(N / 32) * 32 * pixels);
-              bench.kernels.spike_channel_events(bands, bench.bytes(s), events, counts, pixels, C);
-              bench.kernels.spike_gradient_blocks(pixels, bench.real(dy), blocks, pixels, N);
-              const dwt = bench.real(taps * C * N);
-              return { n: C, args: [events, counts, taps === 9 ? bench.ints(table) : 0, pixels, pixels, taps, C, blocks, dwt, N], writes: [reals(dwt, taps * C * N)] };
+              const events = bench.bytes(2 * bands * BAND * C), spans = bench.ints(2 * bands * C), blocks = bench.real(Math.ceil(N / 32) * 32 * places);
+              bench.kernels.spike_channel_events(bands, bench.bytes(s), events, spans, B, H, W, C, Hp, Wp);
+              bench.kernels.spike_gradient_blocks(B * Hp, bench.real(dy), blocks, B, H, W, N, Hp, Wp, edge, edge);
+              const size = Math.ceil(N / 32) * 32 * taps * C, dwt = bench.real(size);
+              return { n: C, args: [events, spans, tabled ? bench.ints(table) : 0, places, places, taps, taps === 9 ? 3 : 1, Wp, C, blocks, dwt, N], writes: [reals(dwt, size)] };
             };
-            const most = 15 * pixels * 2 ** -23;
+            const most = 15 * B * P * 2 ** -23;
             expectAgreement(builds, "spike_weight_grad", setup, { fast: most, twin: most, scale: 15 });
             const [got] = run(builds.twin, "spike_weight_grad", setup);
             for (let tap = 0; tap < taps; tap++) for (let k = 0; k < C; k++) for (let j = 0; j < N; j++) {
               let sum = 0;
-              for (let q = 0; q < pixels; q++) {
-                const p = taps === 1 ? q : table[tap * pixels + q];
+              for (let q = 0; q < B * P; q++) {
+                const p = taps === 1 ? q : table[tap * B * P + q];
                 if (p >= 0) sum += (s[q * C + k] & 15) * dy[p * N + j];
               }
-              expect(got[(tap * C + k) * N + j]).toBeCloseTo(sum, 9);
+              expect(got[(j - j % 32) * taps * C + (tap * C + k) * 32 + j % 32]).toBeCloseTo(sum, 9);
             }
           });
         }
@@ -53,17 +81,20 @@ describe("spike weight gradient", () => {
     }
   }
 
-  test("dy in blocks holds every column once, and zeros past the last", () => {
-    const pixels = 7, N = 37, dy = values(pixels * N, 3);
-    expectAgreement(builds, "spike_gradient_blocks", (bench) => {
-      const blocks = bench.real(64 * pixels);
-      return { n: pixels, args: [bench.real(dy), blocks, pixels, N], writes: [reals(blocks, 64 * pixels)] };
-    });
-    const [got] = run(builds.plain, "spike_gradient_blocks", (bench) => {
-      const blocks = bench.real(64 * pixels);
-      return { n: pixels, args: [bench.real(dy), blocks, pixels, N], writes: [reals(blocks, 64 * pixels)] };
-    });
-    expect(got[32 * pixels + 3 * 32 + 4]).toBe(dy[3 * N + 36]);
-    expect(got[32 * pixels + 3 * 32 + 5]).toBe(0);
+  test("dy in blocks holds every column once, and zeros around the image and past the last column", () => {
+    const [B, H, W, N] = [2, 3, 2, 37], dy = values(B * H * W * N, 3);
+    for (const [Hp, Wp, top, left] of [[H, W, 0, 0], [H + 2, W + 2, 1, 1], [H + 6, W + 4, 5, 0]]) {
+      const places = B * Hp * Wp, setup: Setup = (bench) => {
+        const blocks = bench.real(64 * places);
+        return { n: B * Hp, args: [bench.real(dy), blocks, B, H, W, N, Hp, Wp, top, left], writes: [reals(blocks, 64 * places)] };
+      };
+      expectAgreement(builds, "spike_gradient_blocks", setup);
+      const want = new Float64Array(64 * places);
+      for (let p = 0; p < B * H * W; p++) {
+        const place = (Math.floor(p / W / H) * Hp + Math.floor(p / W) % H + top) * Wp + p % W + left;
+        for (let j = 0; j < N; j++) want[(j - j % 32) * places + place * 32 + j % 32] = dy[p * N + j];
+      }
+      expectSame(run(builds.plain, "spike_gradient_blocks", setup)[0], want, `${Hp} x ${Wp}`);
+    }
   });
 });

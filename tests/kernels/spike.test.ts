@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { SPECIAL, bytes, expectAgreement, expectSame, expectSplits, ints, reals, run, shorts, type Setup } from "./agreement.ts";
 import { SIZES, benches, relativeError, values, type Workbench } from "./harness.ts";
-import { asBytes, eventLists, spikeBytes, table3x3 } from "./spikes.ts";
+import { asBytes, eventLists, listed, spikeBytes, table3x3 } from "./spikes.ts";
 
 const all = await benches();
 const { fast, plain, twin } = all;
@@ -55,19 +55,19 @@ describe("event lists", () => {
   const CHANNELS = [1, 3, 8, 15, 16, 17, 31, 32, 40, 47, 48, 63, 64, 65, 79, 80, 128, 200];
   /** Slots are zeroed first, so that what a list does not use compares equal. */
   const listing = (s: Uint8Array, C: number, ...d: number[]): Setup => (bench) => {
-    const pixels = s.length / C, events = bench.bytes(new Uint8Array(2 * s.length)), counts = bench.ints(pixels);
-    return { n: pixels, args: [bench.bytes(s), events, counts, C, ...d], writes: [shorts(events, s.length), ints(counts, pixels)] };
+    const pixels = s.length / C, events = bench.bytes(new Uint8Array(2 * s.length)), spans = bench.ints(2 * pixels);
+    return { n: Math.ceil(pixels / 64), args: [bench.bytes(s), events, spans, pixels, C, ...d], writes: [shorts(events, s.length), ints(spans, 2 * pixels)] };
   };
   const expectLists = (bench: Workbench, name: "spike_events" | "spike_events_above", s: Uint8Array, C: number, ...d: number[]): void => {
-    const [events, counts] = run(bench, name, listing(s, C, ...d)), want = eventLists(s, C, d[0]), what = `${bench.loaded.build} C=${C}`;
-    expectSame(counts, want.counts, what);
-    for (let p = 0; p < want.counts.length; p++) expectSame(Array.from(events).slice(p * C, p * C + counts[p]), Array.from(want.events.subarray(p * C, p * C + counts[p])), `${what}, pixel ${p}`);
+    const [events, spans] = run(bench, name, listing(s, C, ...d)), want = eventLists(s, C, d[0]), what = `${bench.loaded.build} C=${C}`;
+    expectSame(spans, want.spans, what);
+    expectSame(listed(events, spans).flat(), listed(want.events, want.spans).flat(), what);
   };
 
   it("hold (c << 4 | value) of every channel that fired, in channel order, at every density and split", () => {
     for (const C of CHANNELS) {
       for (const density of DENSITIES) {
-        const s = spikeBytes(7 * C, density);
+        const s = spikeBytes(150 * C, density);
         for (const bench of every) expectLists(bench, "spike_events", s, C);
         for (const bench of [...fast, plain]) expectSplits(bench, "spike_events", listing(s, C));
       }
@@ -87,8 +87,8 @@ describe("event lists", () => {
     for (const bench of every) {
       const total = new Int32Array(C * 3);
       for (let d = 0; d < 8; d++) {
-        const [events, counts] = run(bench, "spike_events_above", listing(s, C, d));
-        for (let p = 0; p < 3; p++) for (let e = 0; e < counts[p]; e++) total[p * C + (events[p * C + e] >> 4)]++;
+        const [events, spans] = run(bench, "spike_events_above", listing(s, C, d));
+        listed(events, spans).forEach((list, p) => list.forEach((event) => total[p * C + (event >> 4)]++));
       }
       expectSame(total, Array.from(s, (byte) => byte & 15), bench.loaded.build);
     }
@@ -110,12 +110,12 @@ describe("spike convolution", () => {
   });
 
   const convolve = ({ s, K, N, taps, w, bias, gap = 0 }: Layer): Setup => (bench) => {
-    const { events, counts } = eventLists(s, K), packed = bench.real(Math.ceil(N / 32) * 32 * taps * K), ldy = N + gap, y = bench.real(pixels * ldy);
+    const { events, spans } = eventLists(s, K), packed = bench.real(Math.ceil(N / 32) * 32 * taps * K), ldy = N + gap, y = bench.real(pixels * ldy);
     bench.kernels.spike_conv_pack(Math.ceil(N / 32), bench.real(w), packed, N, taps, K);
     const table = taps === 9 ? bench.ints(table3x3(H, W)) : 0;
     return {
       n: pixels,
-      args: [bench.bytes(asBytes(events)), bench.ints(counts), table, pixels, taps, K, packed, bias ? bench.real(bias) : 0, y, ldy, N],
+      args: [bench.bytes(asBytes(events)), bench.ints(spans), table, pixels, taps, K, packed, bias ? bench.real(bias) : 0, y, ldy, N],
       writes: Array.from({ length: pixels }, (_, p) => reals(y + p * ldy * bench.loaded.bytes, N)),
     };
   };

@@ -7,14 +7,25 @@ export function spikeBytes(size: number, density: number, most = 15, seed = 1): 
   return Uint8Array.from(dice, (d, i) => ((d + 1) / 2 < density ? 1 + Math.floor(((pips[i] + 1) / 2) * most) : 0) | (windows[i] > 0 ? 16 : 0));
 }
 
-/** Events (c << 4 | value) of spikes [pixels][C] in slots of C entries, and how many each pixel has. */
-export function eventLists(s: Uint8Array, C: number, d?: number): { events: Uint16Array; counts: Int32Array } {
-  const events = new Uint16Array(s.length), counts = new Int32Array(s.length / C);
-  s.forEach((byte, i) => {
-    const p = Math.floor(i / C), value = byte & 15;
-    if (value > (d ?? 0)) events[p * C + counts[p]++] = ((i % C) << 4) | (d === undefined ? value : 1);
-  });
-  return { events, counts };
+/** Events (c << 4 | value) of spikes [pixels][C], back to back in runs of 64 pixels that start at 64*C*run, and where those of each pixel begin and end. */
+export function eventLists(s: Uint8Array, C: number, d?: number): { events: Uint16Array; spans: Int32Array } {
+  const events = new Uint16Array(s.length), spans = new Int32Array(2 * s.length / C);
+  for (let p = 0, e = 0; p < s.length / C; p++) {
+    if (p % 64 === 0) e = p * C;
+    spans[2 * p] = e;
+    for (let c = 0; c < C; c++) {
+      const value = s[p * C + c] & 15;
+      if (value > (d ?? 0)) events[e++] = (c << 4) | (d === undefined ? value : 1);
+    }
+    spans[2 * p + 1] = e;
+  }
+  return { events, spans };
+}
+
+/** The entries between the ends of each span. */
+export function listed(events: ArrayLike<number>, spans: ArrayLike<number>): number[][] {
+  const all = Array.from(events);
+  return Array.from({ length: spans.length / 2 }, (_, i) => all.slice(spans[2 * i], spans[2 * i + 1]));
 }
 
 /** table[tap][p] of a 3x3 window on one H x W image, stride 1 and padding 1; -1 in the padding. */

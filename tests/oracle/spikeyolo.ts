@@ -118,10 +118,10 @@ const integerToBinary: Player = { places: EVERY_BUILD, play: (c, check) => {
 } };
 
 function virtualStep(s: Spikes, d: number): Float64Array {
-  const { events, counts } = s.eventsAbove(d), { buffer } = host().memory.wasm;
+  const { events, spans } = s.eventsAbove(d), { buffer } = host().memory.wasm;
   const C = s.shape[s.shape.length - 1], pixels = s.size / C, out = new Float64Array(s.size);
-  const list = new Uint16Array(buffer, events, s.size), count = new Int32Array(buffer, counts, pixels);
-  for (let p = 0; p < pixels; p++) for (let i = 0; i < count[p]; i++) out[p * C + (list[p * C + i] >> 4)] += list[p * C + i] & 15;
+  const list = new Uint16Array(buffer, events, s.size), span = new Int32Array(buffer, spans, 2 * pixels);
+  for (let p = 0; p < pixels; p++) for (let e = span[2 * p]; e < span[2 * p + 1]; e++) out[p * C + (list[e] >> 4)] += list[e] & 15;
   return out;
 }
 
