@@ -5,6 +5,7 @@
  *
  * The gradients are convolutions too:
  *   dx  runs over the same taps from the other end: a table that names, for each input pixel and tap, the output pixel it fed;
+ *       or, for 3x3 of stride 1, multiplies tiles of pixels in place of taps (Winograd) where that is faster;
  *   dw  for each tap is X^T dY over the pixels that the tap joins.
  *
  * What a convolution does with spikes is a choice of the moment (`withSpikePath`), never of the model: gather weights where something
@@ -17,7 +18,7 @@ import { Spikes, type EventLists } from "../spikes.ts";
 import { empty, Tensor } from "../tensor.ts";
 import { depthwiseBackward, depthwiseForward, depthwiseSteps } from "./depthwise.ts";
 import { geometryOf, inputTable, outputTable, outputTableByPhase, type Geometry } from "./geometry.ts";
-import { tilesOf, winograd } from "./winograd.ts";
+import { suitsWinograd, tilesOf, winograd } from "./winograd.ts";
 
 /**
  * How real values are convolved.
@@ -104,7 +105,7 @@ function outputShape(x: Value, weight: Tensor, bias: Tensor | undefined, { strid
   if (perGroup > MOST_CHANNELS || (!pointwise && out / groups > MOST_CHANNELS)) { // dx reads rows of out / groups channels of dy
     throw new Error(`conv2d: weight ${show(weight.shape)}: at most ${MOST_CHANNELS} channels per group`);
   }
-  if (algorithm === "winograd" && !hasWinograd({ kh, kw, stride, padding, dilation, groups })) {
+  if (algorithm === "winograd" && !suitsWinograd({ kh, kw, stride, padding, dilation, groups })) {
     throw new Error(`conv2d: algorithm winograd expects a 3x3 kernel, stride 1, padding 0 to 2, dilation 1 and one group, got weight ${show(weight.shape)}, stride ${stride}, padding ${padding}, dilation ${dilation} and groups ${groups}`);
   }
   const size = (n: number, k: number) => Math.floor((n + 2 * padding - dilation * (k - 1) - 1) / stride) + 1;
@@ -125,9 +126,6 @@ function realForward(x: number, weight: Tensor, bias: Tensor | undefined, y: Ten
   if (algorithm === "winograd") winogradForward(x, weight, bias, y, g);
   else denseForward(x, weight, bias, y, g);
 }
-
-const hasWinograd = ({ kh, kw, stride, padding, dilation, groups }: Pick<Geometry, "kh" | "kw" | "stride" | "padding" | "dilation" | "groups">): boolean =>
-  kh === 3 && kw === 3 && stride === 1 && padding <= 2 && dilation === 1 && groups === 1;
 
 const inputPicture = ({ B, H, W, C }: Geometry, pointer: number) => ({ pointer, B, H, W, channels: C });
 const outputPicture = ({ B, OH, OW, out }: Geometry, pointer: number) => ({ pointer, B, H: OH, W: OW, channels: out });
@@ -227,11 +225,11 @@ function acrossGroups(q: number, { taps, K, N, C, out }: Geometry): number {
 
 /**
  * Winograd pays where its 36 products per tile, and a transform of the weights that costs as much as 16 more tiles, are fewer than
- * 9 per pixel; and not for a few channels, where transforms outweigh products (measured: `npm run bench -- winograd`).
+ * 9 per pixel; and not where dy has a few channels, whose sums are too short to repay the transforms (measured: `npm run bench -- winograd`).
  */
 export function inputGradientPath(g: Geometry): "winograd" | "dense" {
-  const pays = Math.min(g.C, g.out) >= 8 && 36 * (tilesOf(g.B, g.H, g.W) + 16) < 9 * g.inputPixels;
-  return hasWinograd(g) && pays ? "winograd" : "dense";
+  const pays = g.out >= 8 && 36 * (tilesOf(g.B, g.H, g.W) + 16) < 9 * g.inputPixels;
+  return suitsWinograd(g) && pays ? "winograd" : "dense";
 }
 
 function inputGradient(dy: Tensor, weight: Tensor, dx: Tensor, g: Geometry, path: "winograd" | "dense"): void {

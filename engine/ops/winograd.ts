@@ -1,11 +1,16 @@
 /** 3x3 convolution of stride 1 by Winograd F(4x4,3x3), in rounds of tiles: what stands between its three steps stays in the cache. */
 import { host } from "../host.ts";
+import type { Geometry } from "./geometry.ts";
 
 /** Tiles of 4x4 pixels in a round: 4.7 MB between the steps for 256 channels on either side. */
 const ROUND = 64;
 const POSITIONS = 36, SIDE = 4, LINE = 16;
 
 export interface Picture { readonly pointer: number; readonly B: number; readonly H: number; readonly W: number; readonly channels: number }
+
+/** Whether a convolution is of the one kind that this serves. */
+export const suitsWinograd = ({ kh, kw, stride, padding, dilation, groups }: Pick<Geometry, "kh" | "kw" | "stride" | "padding" | "dilation" | "groups">): boolean =>
+  kh === 3 && kw === 3 && stride === 1 && padding <= 2 && dilation === 1 && groups === 1;
 
 /** Tiles that cover an output of H x W pixels in each of B pictures. */
 export const tilesOf = (B: number, H: number, W: number): number => B * Math.ceil(H / SIDE) * Math.ceil(W / SIDE);
