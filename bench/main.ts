@@ -7,6 +7,7 @@ const BENCHES: Record<string, () => Promise<{ run(): Promise<unknown> }>> = {
   ops: () => import("./ops.ts"),
   sparsity: () => import("./sparsity.ts"),
   step: () => import("./step.ts"),
+  winograd: () => import("./winograd.ts"),
 };
 
 const [name = ""] = process.argv.slice(2);

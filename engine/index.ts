@@ -11,7 +11,7 @@ export { lastAxis, show, sizeOf, type Shape } from "./shape.ts";
 export { add, mul, scale, sigmoid, sub, sum, sumOfSquares } from "./ops/elementwise.ts";
 export { channels, concat, concatRows, gatherRows, meanOverTime, repeatOverTime, reshape, valuesOf } from "./ops/layout.ts";
 export { batchNorm, batchStatistics, mulRow, type Statistics } from "./ops/norm.ts";
-export { conv2d, withSpikePath, type ConvAttributes, type SpikePath } from "./ops/conv.ts";
+export { conv2d, withSpikePath, type Algorithm, type ConvAttributes, type SpikePath } from "./ops/conv.ts";
 export { maxPool2d, padWith, upsampleNearest } from "./ops/pool.ts";
 export { fire, spikesOf, type BinaryNeuron, type IntegerNeuron, type Neuron, type Surrogate } from "./ops/neuron.ts";
 export { bceWithLogits, ciou, distributionFocal, expectation, softmax } from "./ops/loss.ts";

@@ -129,6 +129,8 @@ const times = (...positions: number[]): Work => (n, rest) => positions.reduce((w
 const WORK: Partial<Record<keyof Kernels, Work>> = {
   f32_conv: times(4, 5, 10), f32_gemm: times(2, 7), f32_conv_weight_grad: times(3, 7), conv_unpack_weight_grad: times(3),
   conv_table: times(1, 4, 5), conv_table_transposed: times(1, 2, 3), conv_pack: times(3, 4), conv_pack_transposed: times(3, 2),
+  winograd_weights: (n, rest) => n * 8 * 36 * rest[3], f32_winograd_input: (n, rest) => n * 36 * rest[8],
+  f32_winograd_multiply: (n, rest) => n * 8 * rest[3] * rest[4], f32_winograd_output: (n, rest) => n * 36 * rest[7],
   nc4_pack: times(5, 6), nc4_pack_spikes: times(5, 6), f32_depthwise: times(7, 8, 9, 10), f32_depthwise_weight_grad: times(3, 7, 8, 9, 10),
   spike_conv: times(4, 5, 10), spike_conv_pack: times(3, 4), fixed_pack: times(3, 4), fixed_multiply_accumulate: times(4, 5, 8), fixed_accumulate: times(4, 5, 8),
   fixed_depthwise_multiply_accumulate: times(4, 5), fixed_depthwise_accumulate: times(4, 5), fixed_to_f32: times(4), spike_events: (n, rest) => n * 64 * rest[4], spike_events_above: (n, rest) => n * 64 * rest[4], f32_fire_integer_events: (n, rest) => n * 64 * rest[4] * rest[6],

@@ -101,6 +101,20 @@ export interface Kernels {
   /** n output channels: dw[j][tap*K + k] = dwt[tap*K + k][j];  rows = taps*K */
   conv_unpack_weight_grad: Kernel<[dwt: Ptr, dw: Ptr, N: Int, rows: Int]>;
 
+  // ── 3x3 convolution of stride 1 by Winograd F(4x4,3x3): Y = A^T [sum_k (G g G^T) . (B^T d B)] A ─────────────────
+  // An output [B,OH,OW] is cut into tiles of 4x4 pixels, ceil(OW/4) across and ceil(OH/4) down each picture; the last of a row or column may hang
+  // over. A tile has 36 positions. Tiles are done in rounds, `first`..`first`+`tiles`-1, so that v and m need not hold all of them:
+  //   u [36][ceil(N/8)][K][8]    v [36][tiles][K up to a multiple of 4]    m [36][tiles][N up to a multiple of 8]
+  // where a position is followed by 16 unused elements. The padding is 0..2, OH = H + 2*padding - 2; K and N are at most 4096.
+  /** n = ceil(N/8) panels: u = G g G^T of the 3x3 weights that conv_pack packed. flip = 1 reverses the taps: with conv_pack_transposed, N and K exchanged and 2 - padding, the input gradient. */
+  winograd_weights: Kernel<[packed: Ptr, u: Ptr, N: Int, K: Int, flip: Int]>;
+  /** n = tiles: v[position][t][k] = B^T d B, d being the 6x6 pixels of x that tile first + t sees; zeros in the padding and past K */
+  f32_winograd_input: Kernel<[x: Ptr, v: Ptr, first: Int, tiles: Int, H: Int, W: Int, OH: Int, OW: Int, K: Int, padding: Int]>;
+  /** n = 36*ceil(N/8), panels of positions: m[position][t][j] = sum_k v[position][t][k] * u[position][j/8][k][j%8] */
+  f32_winograd_multiply: Kernel<[v: Ptr, u: Ptr, m: Ptr, tiles: Int, K: Int, N: Int]>;
+  /** n = tiles: y[pixel][j] = A^T m A + bias[j] for the pixels of tile first + t. bias 0 (null) for none. m is scratch afterwards. */
+  f32_winograd_output: Kernel<[m: Ptr, bias: Ptr, y: Ptr, first: Int, tiles: Int, OH: Int, OW: Int, N: Int]>;
+
   // ── depthwise convolution: NC4HW4 with halo ─────────────────────────────────────────────────────────────────────
   /**
    * n = B*ceil(C/4) planes: x4[b][c/4][Hp][Wp][4] from x [B,H,W,C] (row stride C), pixel (y,x) at (top + y*step, left + x*step), zeros elsewhere.

@@ -30,9 +30,9 @@ export class Conv2d extends Module {
   readonly bias: Parameter | undefined;
   private readonly attributes: ConvAttributes;
 
-  constructor(readonly inChannels: number, readonly outChannels: number, readonly kernel: number, { bias = false, stride = 1, padding = 0, dilation = 1, groups = 1 }: Conv2dOptions = {}) {
+  constructor(readonly inChannels: number, readonly outChannels: number, readonly kernel: number, { bias = false, stride = 1, padding = 0, dilation = 1, groups = 1, algorithm = "direct" }: Conv2dOptions = {}) {
     super();
-    this.attributes = { stride, padding, dilation, groups };
+    this.attributes = { stride, padding, dilation, groups, algorithm };
     this.weight = new Parameter([outChannels, kernel, kernel, inChannels / groups]);
     this.bias = bias ? new Parameter([outChannels], "bias") : undefined;
   }

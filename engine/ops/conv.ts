@@ -5,6 +5,7 @@
  *
  * The gradients are convolutions too:
  *   dx  runs over the same taps from the other end: a table that names, for each input pixel and tap, the output pixel it fed;
+ *       or, for 3x3 of stride 1, multiplies tiles of pixels in place of taps (Winograd) where that is faster;
  *   dw  for each tap is X^T dY over the pixels that the tap joins.
  *
  * What a convolution does with spikes is a choice of the moment (`withSpikePath`), never of the model: gather weights where something
@@ -16,9 +17,19 @@ import { expectRank, expectWhole, show, type Shape } from "../shape.ts";
 import { Spikes, type EventLists } from "../spikes.ts";
 import { empty, Tensor } from "../tensor.ts";
 import { depthwiseBackward, depthwiseForward, depthwiseSteps } from "./depthwise.ts";
-import { geometryOf, inputTable, outputTable, type Geometry } from "./geometry.ts";
+import { geometryOf, inputTable, outputTable, outputTableByPhase, type Geometry } from "./geometry.ts";
+import { suitsWinograd, tilesOf, winograd } from "./winograd.ts";
 
-export interface ConvAttributes { stride: number; padding: number; dilation: number; groups: number }
+/**
+ * How real values are convolved.
+ *
+ * direct    each output is one running sum over taps and channels; the input gradient is computed whichever way is faster
+ * winograd  3x3 of stride 1 alone, 2 to 3 times faster: errors of some 1e-5 of the largest value, in place of 1e-6, so not before a
+ *           neuron that rounds. The input gradient likewise, at any size.
+ */
+export type Algorithm = "direct" | "winograd";
+
+export interface ConvAttributes { stride: number; padding: number; dilation: number; groups: number; algorithm: Algorithm }
 
 /**
  * dense    on the real values of the spikes
@@ -51,15 +62,15 @@ export const conv2dOp = defineOp<[x: Value, weight: Tensor, bias: Tensor | undef
   shape: ([x, weight, bias], attributes) => outputShape(x, weight, bias, attributes),
   forward: (_, [x, weight, bias], y, attributes) => {
     const g = geometryOf(x.shape, weight.shape, y.shape, attributes);
-    if (x instanceof Spikes) convolveSpikes(x, weight, bias, y, g);
-    else convolve(x, weight, bias, y, g);
+    if (x instanceof Spikes) convolveSpikes(x, weight, bias, y, g, attributes.algorithm);
+    else convolve(x, weight, bias, y, g, attributes.algorithm);
   },
   backward: (dy, [x, weight, bias], { attributes, needs }: Passed<Tensor, ConvAttributes, undefined>) => {
     const g = geometryOf(x.shape, weight.shape, dy.shape, attributes);
     const dx = needs[0] ? empty(x.shape) : undefined, dw = needs[1] ? empty(weight.shape) : undefined;
     if (g.depthwise) depthwiseBackward(dy, x, weight, dx, dw, g);
     else {
-      if (dx) inputGradient(dy, weight, dx, g);
+      if (dx) inputGradient(dy, weight, dx, g, attributes.algorithm === "winograd" ? "winograd" : inputGradientPath(g));
       if (dw) {
         if (x instanceof Spikes && g.groups === 1 && gathers(x, "weight")) sparseWeightGradient(dy, x, dw, g);
         else weightGradient(dy, x instanceof Spikes ? realValues(x) : x.ptr, dw, g);
@@ -70,11 +81,13 @@ export const conv2dOp = defineOp<[x: Value, weight: Tensor, bias: Tensor | undef
 });
 
 /** Convolution of x [N, H, W, C] with weight [out, kh, kw, C / groups] -> [N, OH, OW, out]. */
-export function conv2d(x: Value, weight: Tensor, bias?: Tensor, { stride = 1, padding = 0, dilation = 1, groups = 1 }: Partial<ConvAttributes> = {}): Tensor {
-  return conv2dOp(x, weight, bias, { stride, padding, dilation, groups });
+export function conv2d(
+  x: Value, weight: Tensor, bias?: Tensor, { stride = 1, padding = 0, dilation = 1, groups = 1, algorithm = "direct" }: Partial<ConvAttributes> = {},
+): Tensor {
+  return conv2dOp(x, weight, bias, { stride, padding, dilation, groups, algorithm });
 }
 
-function outputShape(x: Value, weight: Tensor, bias: Tensor | undefined, { stride, padding, dilation, groups }: ConvAttributes): Shape {
+function outputShape(x: Value, weight: Tensor, bias: Tensor | undefined, { stride, padding, dilation, groups, algorithm }: ConvAttributes): Shape {
   expectRank("conv2d", "N, H, W, C", x);
   expectWhole("conv2d", "stride", stride, 1);
   expectWhole("conv2d", "padding", padding, 0);
@@ -92,6 +105,9 @@ function outputShape(x: Value, weight: Tensor, bias: Tensor | undefined, { strid
   if (perGroup > MOST_CHANNELS || (!pointwise && out / groups > MOST_CHANNELS)) { // dx reads rows of out / groups channels of dy
     throw new Error(`conv2d: weight ${show(weight.shape)}: at most ${MOST_CHANNELS} channels per group`);
   }
+  if (algorithm === "winograd" && !suitsWinograd({ kh, kw, stride, padding, dilation, groups })) {
+    throw new Error(`conv2d: algorithm winograd expects a 3x3 kernel, stride 1, padding 0 to 2, dilation 1 and one group, got weight ${show(weight.shape)}, stride ${stride}, padding ${padding}, dilation ${dilation} and groups ${groups}`);
+  }
   const size = (n: number, k: number) => Math.floor((n + 2 * padding - dilation * (k - 1) - 1) / stride) + 1;
   const OH = size(H, kh), OW = size(W, kw);
   if (OH < 1 || OW < 1) throw new Error(`conv2d: weight ${show(weight.shape)} with padding ${padding} does not fit into x ${show(x.shape)}`);
@@ -101,9 +117,24 @@ function outputShape(x: Value, weight: Tensor, bias: Tensor | undefined, { strid
 // ── forward ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** y from the real rows of x. */
-function convolve(x: Tensor, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
+function convolve(x: Tensor, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry, algorithm: Algorithm): void {
   if (g.depthwise) depthwiseForward(x, weight, bias, y, g);
-  else denseForward(x.ptr, weight, bias, y, g);
+  else realForward(x.ptr, weight, bias, y, g, algorithm);
+}
+
+function realForward(x: number, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry, algorithm: Algorithm): void {
+  if (algorithm === "winograd") winogradForward(x, weight, bias, y, g);
+  else denseForward(x, weight, bias, y, g);
+}
+
+const inputPicture = ({ B, H, W, C }: Geometry, pointer: number) => ({ pointer, B, H, W, channels: C });
+const outputPicture = ({ B, OH, OW, out }: Geometry, pointer: number) => ({ pointer, B, H: OH, W: OW, channels: out });
+
+function winogradForward(x: number, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
+  const { kernels: k, memory, bytes } = host();
+  const packed = memory.workspace(padded8(g.N) * g.taps * g.K * bytes);
+  k.conv_pack(Math.ceil(g.N / 8), weight.ptr, packed, g.N, g.taps, g.K);
+  winograd(inputPicture(g, x), packed, false, bias?.ptr ?? 0, outputPicture(g, y.ptr), g.padding);
 }
 
 function denseForward(x: number, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
@@ -129,13 +160,13 @@ function realValues(s: Spikes): number {
   return values;
 }
 
-function convolveSpikes(s: Spikes, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
+function convolveSpikes(s: Spikes, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry, algorithm: Algorithm): void {
   const exact = spikePath === "integer" || spikePath === "binary";
   if (exact && isRecording()) throw new Error(`conv2d: the ${spikePath} path keeps no gradient; run it inside noGrad, or take another path`);
   if (exact) exactForward(s, weight, bias, y, g, spikePath === "binary");
   else if (g.depthwise) depthwiseForward(s, weight, bias, y, g);
   else if (g.groups === 1 && gathers(s, "forward")) sparseForward(s, weight, bias, y, g);
-  else denseForward(realValues(s), weight, bias, y, g);
+  else realForward(realValues(s), weight, bias, y, g, algorithm);
 }
 
 function gathers(s: Spikes, pass: keyof typeof SPARSE_BELOW): boolean {
@@ -192,16 +223,30 @@ function acrossGroups(q: number, { taps, K, N, C, out }: Geometry): number {
 
 // ── backward ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function inputGradient(dy: Tensor, weight: Tensor, dx: Tensor, g: Geometry): void {
+/**
+ * Winograd pays where its 36 products per tile, and a transform of the weights that costs as much as 16 more tiles, are fewer than
+ * 9 per pixel; and not where dy has a few channels, whose sums are too short to repay the transforms (measured: `npm run bench -- winograd`).
+ */
+export function inputGradientPath(g: Geometry): "winograd" | "dense" {
+  const pays = g.out >= 8 && 36 * (tilesOf(g.B, g.H, g.W) + 16) < 9 * g.inputPixels;
+  return suitsWinograd(g) && pays ? "winograd" : "dense";
+}
+
+function inputGradient(dy: Tensor, weight: Tensor, dx: Tensor, g: Geometry, path: "winograd" | "dense"): void {
   const { kernels: k, memory, bytes } = host();
   const { taps, K, N, groups, C, out } = g;
   const packed = memory.workspace(padded8(K) * taps * N * bytes);
+  // pixels between which a stride steps meet different taps: those that meet the same ones are computed side by side, then put in place
+  const phases = g.stride > 1 ? outputTableByPhase(g) : undefined;
+  const rows = phases ? memory.workspace(g.inputPixels * C * bytes) : dx.ptr;
   for (let group = 0; group < groups; group++) {
-    const from = dy.ptr + group * N * bytes, to = dx.ptr + group * K * bytes;
+    const from = dy.ptr + group * N * bytes, to = rows + group * K * bytes;
     k.conv_pack_transposed(Math.ceil(K / 8), weight.ptr + group * N * taps * K * bytes, packed, N, taps, K);
-    if (g.pointwise) k.f32_gemm(g.inputPixels, from, out, N, packed, 0, to, C, K);
-    else k.f32_conv(g.inputPixels, from, out, outputTable(g), g.inputPixels, taps, N, packed, 0, to, C, K);
+    if (path === "winograd") winograd(outputPicture(g, from), packed, true, 0, inputPicture(g, to), 2 - g.padding);
+    else if (g.pointwise) k.f32_gemm(g.inputPixels, from, out, N, packed, 0, to, C, K);
+    else k.f32_conv(g.inputPixels, from, out, phases?.table ?? outputTable(g), g.inputPixels, taps, N, packed, 0, to, C, K);
   }
+  if (phases) k.f32_gather_rows(g.inputPixels, rows, phases.places, dx.ptr, C);
 }
 
 function weightGradient(dy: Tensor, x: number, dw: Tensor, g: Geometry): void {

@@ -46,20 +46,48 @@ function sizeClass(bytes: number): number {
 // The pointer to a table holds until the next one is asked for.
 
 /** i32 [taps][outputPixels]: the input pixel that an output pixel sees through a tap, or -1. */
-export const inputTable = (g: Geometry): number => table(g, "conv_table", g.outputPixels);
+export const inputTable = (g: Geometry): number => table(g, "input", g.taps * g.outputPixels, (to) => fill(g, "conv_table", to));
 
 /** i32 [taps][inputPixels]: the output pixel that an input pixel feeds through a tap, or -1. */
-export const outputTable = (g: Geometry): number => table(g, "conv_table_transposed", g.inputPixels);
+export const outputTable = (g: Geometry): number => table(g, "output", g.taps * g.inputPixels, (to) => fill(g, "conv_table_transposed", to));
 
-function table(g: Geometry, kernel: "conv_table" | "conv_table_transposed", pixels: number): number {
-  const { kernels, memory } = host();
+/**
+ * The same with input pixels in order of (iy mod stride, ix mod stride): those of one phase feed the same taps and skip the others.
+ * places: i32 [inputPixels], where each pixel stands in that order.
+ */
+export function outputTableByPhase(g: Geometry): { places: number; table: number } {
+  const places = table(g, "phases", (1 + g.taps) * g.inputPixels, (to) => {
+    fill(g, "conv_table_transposed", to + 4 * g.inputPixels);
+    const [order, ...rows] = Array.from({ length: 1 + g.taps }, (_, row) => new Int32Array(host().memory.wasm.buffer, to + 4 * row * g.inputPixels, g.inputPixels));
+    order.set(placesByPhase(g));
+    for (const row of rows) row.slice().forEach((pixel, p) => { row[order[p]] = pixel; });
+  });
+  return { places, table: places + 4 * g.inputPixels };
+}
+
+function placesByPhase({ B, H, W, stride, inputPixels }: Geometry): Int32Array {
+  const places = new Int32Array(inputPixels);
+  let next = 0;
+  for (let top = 0; top < stride; top++) for (let left = 0; left < stride; left++) {
+    for (let b = 0; b < B; b++) for (let iy = top; iy < H; iy += stride) for (let ix = left; ix < W; ix += stride) places[(b * H + iy) * W + ix] = next++;
+  }
+  return places;
+}
+
+function fill(g: Geometry, kernel: "conv_table" | "conv_table_transposed", to: number): void {
+  host().kernels[kernel](g.taps, to, g.B, g.H, g.W, g.OH, g.OW, g.kw, g.stride, g.padding, g.dilation);
+}
+
+/** The table of that kind that is known, or `size` words that `make` has filled. */
+function table(g: Geometry, kind: string, size: number, make: (to: number) => void): number {
+  const { memory } = host();
   let known = tables.get(memory);
   if (!known) tables.set(memory, (known = new Tables()));
-  const key = [kernel, g.B, g.H, g.W, g.OH, g.OW, g.kh, g.kw, g.stride, g.padding, g.dilation].join();
+  const key = [kind, g.B, g.H, g.W, g.OH, g.OW, g.kh, g.kw, g.stride, g.padding, g.dilation].join();
   let found = known.get(key);
   if (found) known.delete(key); // to stand last again
   else {
-    const bytes = sizeClass(4 * g.taps * pixels);
+    const bytes = sizeClass(4 * size);
     for (const [oldest, table] of known) {
       if (known.bytes + bytes <= MOST_BYTES) break;
       memory.release(table.pointer, table.bytes);
@@ -68,7 +96,7 @@ function table(g: Geometry, kernel: "conv_table" | "conv_table_transposed", pixe
     }
     found = { pointer: memory.persistent(bytes), bytes };
     known.bytes += bytes;
-    kernels[kernel](g.taps, found.pointer, g.B, g.H, g.W, g.OH, g.OW, g.kw, g.stride, g.padding, g.dilation);
+    make(found.pointer);
   }
   known.set(key, found);
   return found.pointer;

@@ -1,7 +1,7 @@
 /** Tables of convolutions: kept for the next step, and not for ever. */
 import { beforeAll, expect, it } from "vitest";
 import { loadKernels, scope, withHost, type Host } from "../../engine/index.ts";
-import { geometryOf, inputTable, outputTable, type Geometry } from "../../engine/ops/geometry.ts";
+import { geometryOf, inputTable, outputTable, outputTableByPhase, type Geometry } from "../../engine/ops/geometry.ts";
 
 const MB = 1 << 20;
 let kernels: Host;
@@ -37,4 +37,15 @@ test("a table that is in use does not go", () => {
     inputTable(of(400, W));
     expect(inputTable(of(6, 6))).toBe(used);
   }
+});
+
+test("the table by phase is the plain one with the pixels of a phase side by side", () => {
+  const g = geometryOf([2, 5, 6, 1], [1, 3, 3, 1], [2, 3, 3, 1], { stride: 2, padding: 1, dilation: 1, groups: 1 }), P = g.inputPixels;
+  const plain = read(outputTable(g), 9 * P), { places, table } = outputTableByPhase(g), place = read(places, P), sorted = read(table, 9 * P);
+  expect([...place].sort((a, b) => a - b)).toEqual(Array.from({ length: P }, (_, p) => p));
+  for (let tap = 0; tap < 9; tap++) for (let p = 0; p < P; p++) expect(sorted[tap * P + place[p]]).toBe(plain[tap * P + p]);
+  const phase = (p: number): number => 2 * (Math.floor((p % 30) / 6) % 2) + (p % 2);
+  const inOrder = Array.from({ length: P }, (_, p) => p).sort((a, b) => place[a] - place[b]).map(phase);
+  expect(inOrder).toEqual([...inOrder].sort());
+  expect(inOrder.filter((f) => f === 0).length).toBe(18);
 });

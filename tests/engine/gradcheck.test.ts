@@ -17,11 +17,12 @@ import * as loss from "../../engine/ops/loss.ts";
 import * as neuron from "../../engine/ops/neuron.ts";
 import * as norm from "../../engine/ops/norm.ts";
 import * as pool from "../../engine/ops/pool.ts";
+import * as winograd from "../../engine/ops/winograd.ts";
 import { readdirSync } from "node:fs";
 import { ilif, ilifGen1 } from "../../nn/neurons.ts";
 import { atan, rectangular, sigmoid, triangular } from "../../nn/surrogates.ts";
 
-const FILES = { conv, depthwise, elementwise, geometry, layout, loss, neuron, norm, pool };
+const FILES = { conv, depthwise, elementwise, geometry, layout, loss, neuron, norm, pool, winograd };
 
 type AnyOp = ((...args: any[]) => any) & { readonly spec: any };
 type Apply = (op: AnyOp, ...x: Tensor[]) => Tensor;
@@ -102,11 +103,11 @@ for (const [C, pad] of [[1, 1], [3, 2], [5, 0], [17, 1]]) row(pool.padWith, `${p
 
 // ---- convolution ----
 
-interface ConvClass { in: number; out: number; k?: number; kw?: number; H?: number; W?: number; stride?: number; padding?: number; dilation?: number; groups?: number; bias?: boolean }
+interface ConvClass { in: number; out: number; k?: number; kw?: number; H?: number; W?: number; stride?: number; padding?: number; dilation?: number; groups?: number; bias?: boolean; algorithm?: conv.Algorithm }
 
-function convClass({ in: C, out, k = 1, kw = k, H = 5, W = 4, stride = 1, padding = 0, dilation = 1, groups = 1, bias = false }: ConvClass) {
+function convClass({ in: C, out, k = 1, kw = k, H = 5, W = 4, stride = 1, padding = 0, dilation = 1, groups = 1, bias = false, algorithm = "direct" }: ConvClass) {
   const attributes = { stride, padding, dilation, groups }, weight: Shape = [out, k, kw, C / groups];
-  const what = `${C} -> ${out}, ${k}x${kw} on ${H}x${W}, stride ${stride} padding ${padding} dilation ${dilation} groups ${groups}${bias ? ", bias" : ""}`;
+  const what = `${C} -> ${out}, ${k}x${kw} on ${H}x${W}, stride ${stride} padding ${padding} dilation ${dilation} groups ${groups}${bias ? ", bias" : ""}${algorithm === "winograd" ? ", winograd" : ""}`;
   return { attributes, x: [2, H, W, C] as Shape, weight, parameters: bias ? [weight, [out]] : [weight], what };
 }
 
@@ -121,6 +122,8 @@ for (const c of [
   { in: 5, out: 5, k: 3, stride: 2, padding: 1, groups: 5, H: 6, W: 5 }, { in: 3, out: 3, k: 3, padding: 2, dilation: 2, groups: 3 }, { in: 5, out: 5, k: 3, stride: 2, padding: 2, dilation: 2, groups: 5, H: 6, W: 7, bias: true },
   { in: 3, out: 3, k: 1, groups: 3 }, { in: 3, out: 3, k: 1, padding: 1, groups: 3 }, { in: 3, out: 3, k: 3, padding: 4, groups: 3, H: 2, W: 2 }, { in: 2, out: 2, k: 3, kw: 5, padding: 2, groups: 2 },
   { in: 1, out: 1, k: 3, padding: 1, bias: true }, { in: 1, out: 4, k: 3, padding: 1, groups: 1 },
+  { in: 1, out: 1, k: 3, padding: 1, algorithm: "winograd" }, { in: 3, out: 5, k: 3, padding: 1, bias: true, algorithm: "winograd" }, { in: 5, out: 9, k: 3, H: 7, W: 3, algorithm: "winograd" },
+  { in: 9, out: 3, k: 3, padding: 2, H: 3, W: 6, bias: true, algorithm: "winograd" }, { in: 4, out: 8, k: 3, padding: 2, H: 1, W: 1, algorithm: "winograd" }, { in: 17, out: 1, k: 3, padding: 1, H: 3, W: 3, algorithm: "winograd" },
 ] satisfies ConvClass[]) {
   const { attributes, x, parameters, what } = convClass(c);
   row(conv.conv2dOp, what, [x, ...parameters], (f, x, w, b) => f(x, w, b, attributes));
@@ -135,7 +138,7 @@ for (const c of [
 const integers = (shape: Shape): Float64Array => new Float64Array(sizeOf(shape)).map((_, i) => [0, 3, 0, 1, 0, 0, 4, 0, 2, 0][(i * 7) % 10]);
 for (const c of [
   { in: 3, out: 5, bias: true }, { in: 17, out: 3, H: 3, W: 2 }, { in: 3, out: 5, k: 3, padding: 1 }, { in: 5, out: 3, k: 3, stride: 2, padding: 1, bias: true }, { in: 6, out: 4, k: 3, padding: 1, groups: 2 },
-  { in: 5, out: 5, k: 7, padding: 3, groups: 5 }, { in: 3, out: 3, k: 3, stride: 2, groups: 3, bias: true }, { in: 3, out: 5, k: 3, padding: 2, dilation: 2 },
+  { in: 5, out: 5, k: 7, padding: 3, groups: 5 }, { in: 3, out: 3, k: 3, stride: 2, groups: 3, bias: true }, { in: 3, out: 5, k: 3, padding: 2, dilation: 2 }, { in: 3, out: 5, k: 3, padding: 1, bias: true, algorithm: "winograd" },
 ] satisfies ConvClass[]) {
   const { attributes, x, parameters, what } = convClass(c), s = () => neuron.spikesOf(tensor(integers(x), x), { D: 4 });
   row(conv.conv2dOp, `of spikes, ${what}`, parameters, (f, w, b) => f(s(), w, b, attributes));
