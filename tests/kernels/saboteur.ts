@@ -3,6 +3,8 @@ import { CONTROL, FIELDS } from "../../kernels/control.mjs";
 
 /** Behind the block of the pool, before the heap. */
 const ORDER = CONTROL + FIELDS.end;
+/** An order is the number of a death, and this for every piece that comes before it. */
+const LATER = 8;
 
 export const deaths = ["traps", "exits", "runs out of memory", "never comes back"] as const;
 export type Death = (typeof deaths)[number];
@@ -18,13 +20,16 @@ export const saboteur = new URL(`data:text/javascript,${encodeURIComponent(`
   ];
   Atomics.add = (words, index, value) => {
     const before = add(words, index, value);
-    if (index === ${FIELDS.taken / 4} && words.byteOffset === ${CONTROL}) obey[Atomics.exchange(new Int32Array(words.buffer, ${ORDER}, 1), 0, 0)]();
+    if (index === ${FIELDS.taken / 4} && words.byteOffset === ${CONTROL}) {
+      const orders = new Int32Array(words.buffer, ${ORDER}, 1);
+      if (Atomics.load(orders, 0) >= ${LATER}) Atomics.sub(orders, 0, ${LATER}); else obey[Atomics.exchange(orders, 0, 0)]();
+    }
     return before;
   };
   await import(${JSON.stringify(new URL("../../kernels/worker.mjs", import.meta.url).href)});
 `)}`);
 
 const wordOf = (memory: WebAssembly.Memory): Int32Array => new Int32Array(memory.buffer, ORDER, 1);
-/** The worker that takes the next piece dies of it. */
-export const order = (memory: WebAssembly.Memory, death: Death): void => { Atomics.store(wordOf(memory), 0, 1 + deaths.indexOf(death)); };
+/** The worker that takes a piece after so many others dies of it. */
+export const order = (memory: WebAssembly.Memory, death: Death, after = 0): void => { Atomics.store(wordOf(memory), 0, 1 + deaths.indexOf(death) + LATER * after); };
 export const obeyed = (memory: WebAssembly.Memory): boolean => Atomics.load(wordOf(memory), 0) === 0;
