@@ -95,7 +95,14 @@ describe("a pool", () => {
     };
     return { pool, ranges, memory, words: new Int32Array(memory.buffer, CONTROL, FIELDS.end / 4), copies, untilTaken };
   }
-  const asleep = (words: Int32Array) => vi.waitFor(() => expect(Atomics.load(words, FIELDS.states / 4)).toBe(STATES.asleep), 20_000);
+  /** Of workers that do this, then say that they are ready, and never take a piece. */
+  const program = (first = ""): URL => new URL(`data:text/javascript,${encodeURIComponent(`
+    import { parentPort } from "node:worker_threads";
+    parentPort.on("message", ({ place }) => {
+      ${first}
+      parentPort.postMessage("ready");
+    });`)}`);
+  const idlers = program();
   /** As the pool holds them. */
   const workersOf = (pool: Pool) => pool["workers"] as { terminate(): Promise<unknown> }[];
   const read = (words: Int32Array, field: keyof typeof FIELDS): number => Atomics.load(words, FIELDS[field] / 4);
@@ -127,9 +134,8 @@ describe("a pool", () => {
   const stateOfTheWorker = FIELDS.states / 4;
 
   test("gives a worker up after a second, refuses every call until it has recovered, and is then more patient", async () => {
-    const { pool, ranges, words, copies } = await bench();
+    const { pool, ranges, words, copies } = await bench(idlers);
     for (const [patience, expectedLooks] of [["1 s", 11], ["2 s", 21], ["4 s", 41]] as const) {
-      await asleep(words);
       Atomics.store(words, stateOfTheWorker, STATES.inside); // a worker that is inside and never leaves
       let looks = 0;
       withClock(() => { looks++; return 99; }, () => expect(copies).toThrow(`kernels: a worker did not come back from f32_copy within ${patience}; repeat the step after recover(), or go on from the last checkpoint`));
@@ -143,8 +149,7 @@ describe("a pool", () => {
   });
 
   test("takes an hour in which the process was suspended for a moment", async () => {
-    const { words, copies } = await bench();
-    await asleep(words);
+    const { words, copies } = await bench(idlers);
     Atomics.store(words, stateOfTheWorker, STATES.inside);
     let looks = 0;
     withClock(() => {
@@ -180,23 +185,15 @@ describe("a pool", () => {
   });
 
   test("replaces one that died inside, after the task was closed", async () => {
-    const { pool, words, copies } = await bench();
-    await asleep(words);
+    const { pool, words, copies } = await bench(idlers);
     Atomics.store(words, stateOfTheWorker, STATES.inside);
     await workersOf(pool)[0].terminate();
-    await vi.waitFor(() => expect(pool.threads).toBe(2), 20_000);
+    await vi.waitFor(() => expect(Atomics.load(words, stateOfTheWorker)).toBe(STATES.away), 20_000);
     expect(copies()).toBe(true);
   });
 
   test("goes on with the workers that start, and says how many", async () => {
-    // the first one is as it should be, the second one gives up
-    const program = `import { parentPort } from "node:worker_threads";
-      parentPort.once("message", ({ place }) => {
-        if (place === 1) process.exit(7);
-        parentPort.postMessage("ready");
-        setInterval(() => {}, 1000);
-      });`;
-    const { pool, copies } = await bench(new URL(`data:text/javascript,${encodeURIComponent(program)}`), 3);
+    const { pool, copies } = await bench(program(`if (place === 1) process.exit(7);`), 3);
     expect(pool.threads).toBe(2);
     expect(pool.news()).toEqual(["kernels: a worker did not start (exit code 7); going on with 2 threads"]);
     expect(copies()).toBe(true);
