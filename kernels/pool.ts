@@ -27,8 +27,10 @@ const LONGEST_GAP_MS = 100;
 const START_MS = 30_000;
 /** Workers that end on their own are replaced this often: where each one dies at once, something else is wrong. */
 const MOST_REPLACED = 100;
-/** Multiply-accumulates below which a task is not worth sharing. */
-const WORTH_SHARING = 50_000;
+/** Multiply-accumulates below which a task is not worth sharing: some 5 microseconds. */
+const WORTH_SHARING = 100_000;
+/** Multiply-accumulates of a register kernel in the time in which one element goes through memory. */
+const MOVE = 8;
 /** Pieces for each thread: some, so that whoever is free helps out. The dense weight gradient packs dy anew for each piece (8 pieces: 1.2 to 1.4 times the work). */
 const PIECES_EACH = 4, LARGE_PIECES = new Set(["f32_conv_weight_grad"]);
 
@@ -94,7 +96,7 @@ export class Pool {
     for (const [name, id] of this.ids) {
       const kernel = ranges[name as keyof RangeKernels] as ((begin: number, end: number, ...rest: number[]) => void) | undefined;
       if (typeof kernel !== "function" || name.startsWith("pool_")) continue;
-      const work = WORK[name as keyof Kernels] ?? oneEach;
+      const work = WORK[name as keyof Kernels] ?? moveEach;
       door[name] = (n: number, ...rest: number[]): void => {
         if (this.lostIn) throw new WorkerLostError(`kernels: a worker was lost in ${this.lostIn} and may still write, so ${name} cannot run; await recover() of the pool first`);
         if (n > 1 && work(n, rest) > WORTH_SHARING) this.share(name, id, kernel, n, rest);
@@ -226,26 +228,32 @@ function grainOf(n: number, pieces: number): number {
 /** Index of the word in which a worker keeps its state. */
 const stateOf = (place: number): number => FIELDS.states / 4 + place;
 
-/** How much work a call is, about, in multiply-accumulates. Kernels that are not listed do one thing per item. */
+/** How much work a call is, about, in multiply-accumulates. Kernels that are not listed move one element per item. */
 type Work = (n: number, rest: readonly number[]) => number;
-const oneEach: Work = (n) => n;
+/** One for each item, times the arguments at these positions. */
+const times = (...positions: number[]): Work => (n, rest) => positions.reduce((work, position) => work * rest[position], n);
+const many = (each: number, work: Work): Work => (n, rest) => each * work(n, rest);
+const moves = (...positions: number[]): Work => many(MOVE, times(...positions));
+const moveEach = moves();
 /** For the caller alone: too little to share, or written to what outlives a step, so that a step in which a worker is lost can be run again. */
 const alone: Work = () => 0;
-const times = (...positions: number[]): Work => (n, rest) => positions.reduce((work, position) => work * rest[position], n);
 const WORK: Partial<Record<keyof Kernels, Work>> = {
   f32_sgd: alone, f32_ema: alone, conv_table: alone, conv_table_transposed: alone, f32_sum: alone, f32_sum_squares: alone,
-  f32_conv: times(4, 5, 10), f32_gemm: times(2, 7), f32_conv_weight_grad: times(3, 7), conv_unpack_weight_grad: times(3),
-  conv_pack: times(3, 4), conv_pack_transposed: times(3, 2),
-  nc4_pack: times(5, 6), nc4_pack_spikes: times(5, 6), f32_depthwise: times(7, 8, 9, 10), f32_depthwise_weight_grad: times(3, 7, 8, 9, 10),
-  spike_conv: times(4, 5, 10), spike_conv_pack: times(3, 4), fixed_pack: times(3, 4), fixed_multiply_accumulate: times(4, 5, 8), fixed_accumulate: times(4, 5, 8),
-  fixed_depthwise_multiply_accumulate: times(4, 5), fixed_depthwise_accumulate: times(4, 5), fixed_to_f32: times(4), spike_events: times(3), spike_events_above: times(3),
-  spike_channel_events: (n, rest) => n * 128 * rest[4], spike_gradient_blocks: times(3), spike_weight_grad: times(4, 5, 9),
-  f32_copy_columns: times(4), f32_mul_row: times(3), f32_affine_row: times(4), f32_gather_rows: times(3), f32_norm_backward: times(6),
-  f32_column_sums: (n, rest) => n * 256 * rest[3], f32_column_squares: (n, rest) => n * 256 * rest[4],
-  f32_column_dots: (n, rest) => n * 256 * rest[5], f32_combine_columns: times(2), f32_repeat: times(2), f32_sum_over: times(2),
-  f32_maxpool: times(5, 7, 8), f32_maxpool_backward: times(3, 4, 5), f32_upsample_nearest: times(3, 4, 5), f32_upsample_nearest_backward: times(3, 4, 5),
-  f32_pad: times(4, 5), f32_crop: times(3, 4), f32_softmax: times(2), f32_softmax_backward: times(3), f32_expectation: times(2), f32_expectation_backward: times(4),
-  f32_dfl: times(3), f32_dfl_backward: times(4),
+
+  f32_conv: times(4, 5, 10), f32_gemm: times(2, 7), f32_conv_weight_grad: times(3, 7),
+  f32_depthwise: many(4, times(7, 8, 9, 10)), f32_depthwise_weight_grad: many(4, times(3, 7, 8, 9, 10)),
+  spike_conv: times(4, 5, 10), spike_weight_grad: times(4, 5, 9), fixed_multiply_accumulate: times(4, 5, 8), fixed_accumulate: times(4, 5, 8),
+  fixed_depthwise_multiply_accumulate: times(4, 5), fixed_depthwise_accumulate: times(4, 5),
+
+  conv_pack: many(8, moves(3, 4)), conv_pack_transposed: many(8, moves(3, 2)), conv_unpack_weight_grad: moves(3),
+  spike_conv_pack: many(32, moves(3, 4)), fixed_pack: many(32, moves(3, 4)), fixed_to_f32: moves(4), nc4_pack: many(4, moves(5, 6)), nc4_pack_spikes: many(4, moves(5, 6)),
+  spike_events: moves(3), spike_events_above: moves(3), spike_channel_events: many(128, moves(4)), spike_gradient_blocks: moves(3),
+  f32_copy_columns: moves(4), f32_mul_row: moves(3), f32_affine_row: moves(3), f32_gather_rows: moves(3), f32_norm_backward: moves(6),
+  f32_column_sums: many(256, moves(3)), f32_column_squares: many(256, moves(4)), f32_column_dots: many(256, moves(5)),
+  f32_combine_columns: moves(2), f32_repeat: moves(2), f32_sum_over: moves(2),
+  f32_maxpool: moves(5, 7, 8), f32_maxpool_backward: moves(3, 4, 5), f32_upsample_nearest: moves(3, 4, 5), f32_upsample_nearest_backward: moves(3, 4, 5),
+  f32_pad: moves(4, 5), f32_crop: moves(3, 4), f32_softmax: moves(2), f32_softmax_backward: moves(3), f32_expectation: moves(2), f32_expectation_backward: moves(4),
+  f32_dfl: moves(3), f32_dfl_backward: moves(4),
 };
 
 /** How this host starts a worker. */
