@@ -26,9 +26,11 @@ const LONGEST_GAP_MS = 100;
 /** A worker that is not ready by then did not start. */
 const START_MS = 30_000;
 /** Workers that end on their own are replaced this often: where each one dies at once, something else is wrong. */
-const MOST_REPLACED = 100;
+const MOST_REPLACED = 32;
 /** Multiply-accumulates below which a task is not worth sharing: some 5 microseconds. */
 const WORTH_SHARING = 100_000;
+/** Multiply-accumulates below which a task is not cut further. */
+const WORTH_A_PIECE = 25_000;
 /** Multiply-accumulates of a register kernel in the time in which one element goes through memory. */
 const MOVE = 8;
 /** Pieces for each thread: some, so that whoever is free helps out. The dense weight gradient packs dy anew for each piece (8 pieces: 1.2 to 1.4 times the work). */
@@ -99,7 +101,8 @@ export class Pool {
       const work = WORK[name as keyof Kernels] ?? moveEach;
       door[name] = (n: number, ...rest: number[]): void => {
         if (this.lostIn) throw new WorkerLostError(`kernels: a worker was lost in ${this.lostIn} and may still write, so ${name} cannot run; await recover() of the pool first`);
-        if (n > 1 && work(n, rest) > WORTH_SHARING) this.share(name, id, kernel, n, rest);
+        const amount = work(n, rest);
+        if (n > 1 && amount > WORTH_SHARING) this.share(name, id, kernel, n, rest, amount);
         else kernel(0, n, ...rest);
       };
     }
@@ -122,7 +125,7 @@ export class Pool {
     this.closed ||= alone;
     await this.dismiss();
     await this.hire();
-    this.said.push(`kernels: workers were lost in the middle of a step, which is repeated ${this.threads > 1 ? `on ${this.threads} threads` : "on one thread, and so is all that follows"}`);
+    this.said.push(`kernels: workers were lost in the middle of a step, which is repeated on ${this.strength}`);
   }
 
   async stop(): Promise<void> {
@@ -130,9 +133,9 @@ export class Pool {
     await this.dismiss();
   }
 
-  private share(name: string, id: number, kernel: (begin: number, end: number, ...rest: number[]) => void, n: number, rest: number[]): void {
-    const { words, values } = this;
-    const grain = grainOf(n, (this.workers.length + 1) * (LARGE_PIECES.has(name) ? 1 : PIECES_EACH));
+  private share(name: string, id: number, kernel: (begin: number, end: number, ...rest: number[]) => void, n: number, rest: number[], amount: number): void {
+    const { words, values } = this, threads = this.workers.length + 1;
+    const grain = grainOf(n, Math.min(threads * (LARGE_PIECES.has(name) ? 1 : PIECES_EACH), Math.ceil(amount / WORTH_A_PIECE)));
     values.set([id, n, grain, rest.length, ...rest]);
     Atomics.store(words, FIELDS.next / 4, 0);
     Atomics.store(words, FIELDS.open / 4, 1);
@@ -165,6 +168,8 @@ export class Pool {
     }
   }
 
+  private get strength(): string { return this.threads === 1 ? "one thread" : `${this.threads} threads`; }
+
   private inTurn(change: () => Promise<void>): Promise<void> { return (this.changes = this.changes.then(change)); }
 
   /** Fills the empty places. Never rejects: without workers the caller computes alone. */
@@ -175,7 +180,7 @@ export class Pool {
         if (worker || this.closed) return;
         try { await this.begin(place); } catch (error) { faults.push((error as Error).message); }
       }));
-      if (faults.length) this.said.push(`kernels: ${faults.length === 1 ? "a worker" : `${faults.length} workers`} did not start (${faults[0]}); going on with ${this.threads === 1 ? "one thread" : `${this.threads} threads`}`);
+      if (faults.length) this.said.push(`kernels: ${faults.length === 1 ? "a worker" : `${faults.length} workers`} did not start (${faults[0]}); going on with ${this.strength}`);
     });
   }
 
@@ -204,6 +209,7 @@ export class Pool {
     if (this.lostIn) return; // recover() is to come
     Atomics.store(this.words, stateOf(place), STATES.away);
     if (this.replaced++ < MOST_REPLACED) void this.hire();
+    else this.said.push(`kernels: workers end again and again and are not replaced any more; going on with ${this.strength}`);
   }
 
   /** Ends all workers. None of them writes any more when this is done. */
@@ -214,6 +220,7 @@ export class Pool {
         return worker?.terminate();
       }));
       this.workers.forEach((_, place) => Atomics.store(this.words, stateOf(place), STATES.away));
+      Atomics.store(this.words, FIELDS.failed / 4, 0);
       this.lostIn = undefined;
     });
   }

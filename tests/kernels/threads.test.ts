@@ -211,10 +211,20 @@ describe("a pool", () => {
     expect(pool.news()).toEqual([
       "kernels: a worker ended on its own (exit code 3)",
       expect.stringMatching(/^kernels: a worker did not start \(Cannot find module .*\); going on with one thread$/),
-      "kernels: workers were lost in the middle of a step, which is repeated on one thread, and so is all that follows",
+      "kernels: workers were lost in the middle of a step, which is repeated on one thread",
     ]);
     expect(copies()).toBe(true);
   });
+
+  test("stops replacing workers that end as soon as they are there", async () => {
+    const { pool, copies } = await bench(program("setImmediate(() => process.exit(5));"));
+    const news: string[] = [];
+    await vi.waitFor(() => {
+      news.push(...pool.news());
+      expect(news.at(-1)).toBe("kernels: workers end again and again and are not replaced any more; going on with one thread");
+    }, 60_000);
+    expect(copies()).toBe(true);
+  }, 90_000);
 
   test("starts nobody any more once it has stopped, and computes alone", async () => {
     const { pool, copies } = await bench();
