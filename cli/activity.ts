@@ -22,17 +22,24 @@ export interface StageActivity {
 interface Counts { macs: number; sum: number; fired: number; spikes: number; real: boolean }
 
 export class Activity {
-  private readonly counts = new Map<string, Counts>();
+  private counts = new Map<string, Counts>();
   private names: ReadonlyMap<Module, string> = new Map();
   private pictures = 0;
 
   constructor(private readonly model: Module) {}
 
-  /** Counts what convolutions do in `run`, which handles so many pictures. */
+  /** Counts what convolutions do in `run`, which handles so many pictures. Nothing of it counts if it throws. */
   watch<R>(pictures: number, run: () => R): R {
-    this.pictures += pictures;
     this.names = new Map(this.model.namedModules().map(([name, module]) => [module, name])); // anew: chains may have been folded since
-    return observeConvolutions((layer, x, y) => this.count(layer, x, y.shape), run);
+    const before = structuredClone(this.counts);
+    try {
+      const result = observeConvolutions((layer, x, y) => this.count(layer, x, y.shape), run);
+      this.pictures += pictures;
+      return result;
+    } catch (error) {
+      this.counts = before;
+      throw error;
+    }
   }
 
   /** Per picture, in the order in which the layers ran. */

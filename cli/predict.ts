@@ -4,6 +4,7 @@ import { basename, extname, join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { readRegular } from "../datasets/file.ts";
 import { BrokenImage, decodeImage, encodePng, fit, letterbox, toPicture, type Picture } from "../datasets/index.ts";
+import { host, retrying } from "../engine/index.ts";
 import { predict, predictionNms, type Detection, type SpikeYOLO } from "../detection/index.ts";
 import type { Values } from "./options.ts";
 import { drawScene, zoomOf } from "./picture.ts";
@@ -23,7 +24,7 @@ export async function predictCommand({ weights, source, conf = predictionNms.con
   let found = 0, skipped = 0;
   for (const file of files) {
     try {
-      const picture = await decodeImage(await readRegular(file, `image ${file}`), file), detections = detect(model, picture, side, conf);
+      const picture = await decodeImage(await readRegular(file, `image ${file}`), file), detections = await retrying(() => detect(model, picture, side, conf));
       const zoom = zoomOf(Math.max(picture.width, picture.height)), name = freeName(basename(file, extname(file)), drawn);
       await folder.add(name, encodePng(drawScene({ picture, truths: [], detections }, run.classes, zoom)));
       progress.say(`${file} ${picture.width} x ${picture.height}: ${countsOf(detections, run.classes)}`);
@@ -33,6 +34,7 @@ export async function predictCommand({ weights, source, conf = predictionNms.con
       skipped++;
       progress.say(`${error.message}; the picture is skipped`);
     }
+    for (const line of host().pool?.news() ?? []) progress.say(line);
     await turn(); // for signals
     if (signal.aborted) throw new Interrupted(`stopped after ${drawn.size + skipped} of ${files.length} pictures`);
   }

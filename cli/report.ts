@@ -3,6 +3,7 @@ import type { Batch } from "../datasets/index.ts";
 import {
   countDifferences, DetectionMetrics, predict, predictionNms, truthsOf, validationNms, type Detection, type DetectionScores, type InferenceForm, type SpikeYOLO,
 } from "../detection/index.ts";
+import { retrying } from "../engine/index.ts";
 import { PICOJOULE_PER_ACCUMULATE, PICOJOULE_PER_MAC } from "../detection/energy.ts";
 import { iou } from "../detection/boxes.ts";
 import { fold, unfold } from "../nn/index.ts";
@@ -55,8 +56,8 @@ export async function measure(model: SpikeYOLO, batches: AsyncIterable<Batch>, {
   let done = 0;
   for await (const { images, boxes } of batches) {
     const [B, H, W] = images.shape, truths = truthsOf(boxes, B, H, W);
-    predict(model, images, { nms: validationNms }).forEach((detections, i) => metrics.add(detections, truths[i]));
-    if (forms.pictures < compared) compareForms(forms, activity, model, images);
+    (await retrying(() => predict(model, images, { nms: validationNms }))).forEach((detections, i) => metrics.add(detections, truths[i]));
+    if (forms.pictures < compared) await compareForms(forms, activity, model, images);
     progress?.(done += B);
   }
   const { macs, synapticOperations, millijoules, denseMillijoules } = activity.energy(), stages = activity.stages();
@@ -66,11 +67,11 @@ export async function measure(model: SpikeYOLO, batches: AsyncIterable<Batch>, {
   };
 }
 
-function compareForms(forms: { -readonly [K in keyof FormsReport]: number }, activity: Activity, model: SpikeYOLO, images: Batch["images"]): void {
+async function compareForms(forms: { -readonly [K in keyof FormsReport]: number }, activity: Activity, model: SpikeYOLO, images: Batch["images"]): Promise<void> {
   const run = (form: InferenceForm): Detection[][] => predict(model, images, { form, nms: predictionNms });
-  const real = run("real");
+  const real = await retrying(() => run("real"));
   fold(model);
-  const integer = activity.watch(images.shape[0], () => run("integer")), binary = run("binary");
+  const integer = await retrying(() => activity.watch(images.shape[0], () => run("integer"))), binary = await retrying(() => run("binary"));
   unfold(model);
   integer.forEach((detections, i) => {
     forms.pictures++;

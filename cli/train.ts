@@ -2,7 +2,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { encodePng, type Batch, type Picture } from "../datasets/index.ts";
 import { predict, predictionNms, train, truthsOf, type SpikeYOLO } from "../detection/index.ts";
-import { host } from "../engine/index.ts";
+import { host, retrying } from "../engine/index.ts";
 import { fold } from "../nn/index.ts";
 import { inOrder, openSplit, Problems, roomForPictures, trainingData, type OpenSet } from "./data.ts";
 import type { Values } from "./options.ts";
@@ -29,7 +29,8 @@ export async function trainCommand(given: Values<"train">, progress: Progress, s
   progress.say(`model ${settings.model}: ${model.parameterCount.toLocaleString("en")} parameters, T ${settings.T} x D ${settings.D}, ${classes.length} classes (${classes.slice(0, 8).join(", ")}${classes.length > 8 ? ", ..." : ""})`);
   progress.say(`data ${trainSet.name} ${trainSet.size}, ${valSet.name} ${valSet.size}, ${testSet.name} ${testSet.size} pictures at ${settings.imgsz} x ${settings.imgsz}`);
   progress.say(`run ${folder.path}: ${resumed ? `going on after ${resumed.epochs} of ${epochsOf(epochs)}` : epochsOf(epochs)}, batch ${batch}, lr0 ${recipe.lr0}, seed ${settings.seed}; ${host().build} kernels, ${host().threads} ${host().threads === 1 ? "thread" : "threads"}`);
-  for (const line of problems.news()) progress.say(line);
+  const news = (): string[] => [...(host().pool?.news() ?? []), ...problems.news()];
+  for (const line of news()) progress.say(line);
   await folder.add("args.json", json({ ...settings, classes, recipe, node: process.version, kernels: host().build, threads: host().threads }));
 
   if (resumed && resumed.epochs >= epochs) progress.say(`${epochsOf(resumed.epochs)} done of ${epochs}; to go on, give a larger number with epochs=`);
@@ -44,17 +45,17 @@ export async function trainCommand(given: Values<"train">, progress: Progress, s
       const took = pace.endEpoch(seconds());
       progress.say(epochLine(event, epochs, took));
       await folder.addEpoch(event, took);
-      for (const line of problems.news()) progress.say(line);
     } else if (event.reason === "stopped") {
       progress.say(`stopped in epoch ${Math.min(event.epochs + 1, epochs)} of ${epochs}; the checkpoint is ${folder.checkpoint("last")}`);
       throw new Interrupted(`go on with: npm start -- resume=${folder.path}`);
     }
+    for (const line of news()) progress.say(line);
     await turn(); // for signals
   }
 
   await finish(folder, { valSet, testSet }, progress, signal);
   const summary = problems.summary();
-  for (const line of [...problems.news(), ...(summary ? [summary] : [])]) progress.say(line);
+  for (const line of [...news(), ...(summary ? [summary] : [])]) progress.say(line);
   progress.say("");
   for (const line of await folder.contents()) progress.say(line);
 }
@@ -100,7 +101,7 @@ async function finish(folder: RunFolder, { valSet, testSet }: { valSet: OpenSet;
     await folder.add("report.json", json(report));
     progress.passing("drawing ...");
     for await (const batch of inOrder(valSet, { ...options, batch: Math.min(SHOWN, valSet.size) }, signal)) {
-      await folder.add("validation.png", encodePng(validationSheet(model, batch, run, `mAP50 ${report.scores.map50.toFixed(3)} on ${testSet.name}`)));
+      await folder.add("validation.png", encodePng(await retrying(() => validationSheet(model, batch, run, `mAP50 ${report.scores.map50.toFixed(3)} on ${testSet.name}`))));
       break;
     }
   } catch (error) {

@@ -1,5 +1,5 @@
 /** What a person at the command line can put right: one sentence, exit code 2, no stack. */
-import { OutOfMemoryError } from "../engine/index.ts";
+import { OutOfMemoryError, WorkerLostError } from "../engine/index.ts";
 import { BrokenImage } from "../datasets/index.ts";
 import { NonFiniteLoss } from "../detection/index.ts";
 import { FormatError, NonFiniteGradient, WrongModelError } from "../nn/index.ts";
@@ -13,11 +13,10 @@ export class Interrupted extends Error {
   override readonly name = "Interrupted";
 }
 
-const SENTENCES = [UserError, OutOfMemoryError, BrokenImage, NonFiniteLoss, NonFiniteGradient, FormatError, WrongModelError];
+const SENTENCES = [UserError, OutOfMemoryError, BrokenImage, NonFiniteLoss, NonFiniteGradient, FormatError, WrongModelError, WorkerLostError];
 
 /** Whether the message is a sentence for the person; everything else is a mistake of this program. */
-export const isForUser = (error: unknown): error is Error =>
-  SENTENCES.some((kind) => error instanceof kind) || (error instanceof Error && error.name === "WorkerLostError"); // by name: kernels/ is two floors down
+export const isForUser = (error: unknown): error is Error => SENTENCES.some((kind) => error instanceof kind);
 
 /** Runs something that refuses files and folders with plain errors, which are sentences too. Errors of other kinds pass through. */
 export async function refusing<R>(run: () => Promise<R> | R): Promise<R> {

@@ -1,4 +1,5 @@
 /** `spiketrain val`: the report of trained weights on a split of one's choice. */
+import { host } from "../engine/index.ts";
 import { inOrder, openSplit, Problems } from "./data.ts";
 import type { Values } from "./options.ts";
 import type { Progress } from "./progress.ts";
@@ -16,5 +17,5 @@ export async function valCommand({ weights, split = "val", ...other }: Values<"v
   });
   for (const line of showReport(report)) progress.say(line);
   const summary = problems.summary();
-  for (const line of [...problems.news(), ...(summary ? [summary] : [])]) progress.say(line);
+  for (const line of [...(host().pool?.news() ?? []), ...problems.news(), ...(summary ? [summary] : [])]) progress.say(line);
 }

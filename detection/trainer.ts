@@ -2,13 +2,14 @@
  * Trains a detector. Knows no platform: it takes batches, a model, a recipe and a place to keep checkpoints, and says what happens as events.
  * A command line turns the events into a progress line and a run folder, a page into a chart.
  */
-import { backward, host, scope, Spikes } from "../engine/index.ts";
+import { backward, host, retrying, scope, Spikes } from "../engine/index.ts";
 import { expectKnown, loadCheckpoint, restore, saveCheckpoint, tensorsOf, type Checkpoint } from "../nn/checkpoint.ts";
 import { EMA, type EMAOptions } from "../nn/ema.ts";
 import { observeConvolutions } from "../nn/layers.ts";
 import { SGD } from "../nn/optimizers.ts";
 import { FormatError } from "../nn/safetensors.ts";
 import { schedule, type Recipe, type Settings } from "../nn/schedules.ts";
+import { Snapshot } from "../nn/snapshot.ts";
 import { xywhToXyxy } from "./boxes.ts";
 import { detectionLoss, lossGains, type BoxTargets, type LossGains } from "./loss.ts";
 import { DetectionMetrics, fitness, type DetectionScores, type Truth } from "./metrics.ts";
@@ -99,7 +100,7 @@ export class NonFiniteLoss extends Error {
 export async function* train(model: SpikeYOLO, data: TrainingData, recipe: TrainRecipe, { store, signal, resume, forgetBest = false, about = {} }: TrainOptions = {}): AsyncGenerator<TrainEvent, void, undefined> {
   const plan = schedule(recipe, data.batchesPerEpoch);
   const optimizer = new SGD(model.namedParameters(), { lr: recipe.lr0, momentum: recipe.momentum, nesterov: true, weightDecay: plan.weightDecay });
-  const ema = new EMA(model, recipe.ema);
+  const ema = new EMA(model, recipe.ema), before = new Snapshot(model);
   const progress: Progress = { epoch: 0, batch: 0, batchesPerEpoch: data.batchesPerEpoch, emaUpdates: 0, bestFitness: -1, bestEpoch: -1, sums: noSums() };
   if (resume) goOn(resume, model, optimizer, ema, progress);
   if (forgetBest) Object.assign(progress, { bestFitness: -1, bestEpoch: -1 });
@@ -117,7 +118,8 @@ export async function* train(model: SpikeYOLO, data: TrainingData, recipe: Train
       if (progress.batch >= data.batchesPerEpoch) break;
       settings = plan.at(progress.epoch, progress.batch);
       model.train();
-      const step = trainStep(model, batch, optimizer, settings, recipe, kept);
+      if (host().pool) before.take();
+      const step = await retrying(() => trainStep(model, batch, optimizer, settings, recipe, kept), () => before.restore());
       if (settings.step) ema.update();
       addTo(progress.sums, step);
       yield { kind: "step", epoch: progress.epoch, batch: progress.batch, batches: data.batchesPerEpoch, images: batch.images.shape[0], settings, peakBytes: host().memory.peak, ...step };
@@ -145,7 +147,10 @@ const end = (reason: EndEvent["reason"], { epoch, bestEpoch, bestFitness }: Prog
 
 type StepResult = LossParts & { firingRate: number; gradientNorm: number | undefined };
 
-/** Forward, loss, backward, and where the schedule says so an optimiser step. All memory of it is free again afterwards. */
+/**
+ * Forward, loss, backward, and where the schedule says so an optimiser step. All memory of it is free again afterwards. Workers can be lost
+ * up to the end of backward, and then nothing has changed but what a Snapshot holds: the optimiser runs on this thread alone.
+ */
 function trainStep(model: SpikeYOLO, { images, boxes }: TrainingBatch, optimizer: SGD, { rates, momentum, step }: Settings, { clip, gains = lossGains }: TrainRecipe, kept: boolean): StepResult {
   const spikes = new FiringRate();
   const { box, classes, dfl } = scope(() => {
@@ -192,7 +197,7 @@ export async function validate(model: SpikeYOLO, batches: AsyncIterable<Training
   const metrics = new DetectionMetrics();
   for await (const { images, boxes } of batches) {
     const [B, H, W] = images.shape.slice(-4);
-    const found = predict(model, images, { nms: validationNms });
+    const found = await retrying(() => predict(model, images, { nms: validationNms }));
     const truths = truthsOf(boxes, B, H, W);
     found.forEach((detections, i) => metrics.add(detections, truths[i]));
   }

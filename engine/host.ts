@@ -1,7 +1,7 @@
 /** The kernels that ops run on now, and the memory that they work in. */
 import { instantiateKernels, type Build, type LoadOptions } from "../kernels/load.ts";
 import type { Kernels } from "../kernels/signatures.ts";
-import type { Pool } from "../kernels/pool.ts";
+import { WorkerLostError, type Pool } from "../kernels/pool.ts";
 import { Memory } from "./memory.ts";
 
 export interface Host {
@@ -36,4 +36,24 @@ export function withHost<R>(other: Host, run: () => R): R {
   const before = current;
   current = other;
   try { return run(); } finally { current = before; }
+}
+
+/** Losses of workers in one run, after which it is done without any. */
+const MOST_LOSSES = 3;
+
+/**
+ * Runs what may run twice: what leaves nothing behind where it throws, or what `undo` takes back. Where a worker is lost in it, the workers
+ * are replaced, and it runs again.
+ */
+export async function retrying<R>(run: () => R, undo: () => void = () => {}): Promise<R> {
+  const { pool } = host();
+  for (let losses = 1; ; losses++) {
+    try {
+      return run();
+    } catch (error) {
+      if (!(error instanceof WorkerLostError) || !pool || losses > MOST_LOSSES) throw error;
+      await pool.recover({ alone: losses === MOST_LOSSES });
+      undo();
+    }
+  }
 }

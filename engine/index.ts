@@ -1,5 +1,6 @@
 /** Tensors, spikes, and gradients back through them. */
-export { host, loadKernels, withHost, type Host } from "./host.ts";
+export { host, loadKernels, retrying, withHost, type Host } from "./host.ts";
+export { WorkerLostError } from "../kernels/pool.ts";
 export { OutOfMemoryError, type Memory } from "./memory.ts";
 export { empty, full, Parameter, tensor, Tensor, zeros, type RealArray, type Role } from "./tensor.ts";
 export { Spikes, type EventLists, type SpikeStatistics } from "./spikes.ts";

@@ -37,15 +37,17 @@ export interface LoadOptions {
   build?: Build;
   /** Threads for large kernels, this one included; default: one per core that this process may use. 1 where memory cannot be shared. */
   threads?: number;
+  /** Where the program of the workers lies, if not beside the loader: bundlers move it. */
+  workerProgram?: URL;
 }
 
 /** Loads the kernels. Throws if a forced build does not run here. */
-export async function instantiateKernels({ build, threads }: LoadOptions = {}): Promise<LoadedKernels> {
+export async function instantiateKernels({ build, threads, workerProgram }: LoadOptions = {}): Promise<LoadedKernels> {
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 64)) throw new Error(`kernels: threads must be a whole number from 1 to 64, got ${threads}`);
   if (build === "reference" || build === "reference64") return reference(build);
   const team = canShareMemory() ? threads ?? (await cores()) : 1;
   for (const candidate of build ? [build] : (["relaxed", "simd"] as const)) {
-    const loaded = await compiled(candidate, team);
+    const loaded = await compiled(candidate, team, workerProgram);
     if (loaded) return loaded;
   }
   if (build) throw new Error(`kernels: build "${build}" does not run on this host (no such SIMD, or it computes wrong values); leave the choice to the loader`);
@@ -61,7 +63,7 @@ function reference(build: "reference" | "reference64"): LoadedKernels {
   return { build, bytes: wide ? 8 : 4, memory, kernels: fromZero(ranges), ranges, ...alone };
 }
 
-async function compiled(build: "relaxed" | "simd", threads: number): Promise<LoadedKernels | undefined> {
+async function compiled(build: "relaxed" | "simd", threads: number, workerProgram: URL | undefined): Promise<LoadedKernels | undefined> {
   if (build === "relaxed") await allowRelaxedSimd();
   const shared = threads > 1;
   const bytes = await readBuild(shared ? `${build}-threads` : build);
@@ -71,8 +73,8 @@ async function compiled(build: "relaxed" | "simd", threads: number): Promise<Loa
   const ranges = instance.exports as unknown as RangeKernels;
   if (!computesRightly(ranges, memory)) return undefined;
   if (!shared) return { build, bytes: 4, memory, kernels: fromZero(ranges), ranges, ...alone };
-  const pool = await Pool.start(threads, memory, module, instance.exports);
-  return { build, bytes: 4, memory, kernels: pool.door(ranges), ranges, threads, pool, stop: () => pool.stop() };
+  const pool = await Pool.start(threads, memory, module, instance.exports, workerProgram);
+  return { build, bytes: 4, memory, kernels: pool.door(ranges), ranges, threads: pool.threads, pool, stop: () => pool.stop() };
 }
 
 /** The constructor of a shared memory succeeds in pages that may not share it; what counts is whether the page is isolated. */

@@ -6,30 +6,47 @@
  *   worker   see the sequence change, enter, take pieces if the task is open, leave; spin a while, then sleep
  *
  * A worker that wakes late finds the task closed and goes back: nobody waits for sleepers.
+ *
+ * Workers die: of memory, of limits, of faults. One that dies outside of a task is missed by nobody, and replaced once its end is heard of.
+ * One that dies inside leaves a piece undone, and the caller, within a synchronous call, hears nothing: it waits a while, throws WorkerLostError,
+ * and computes nothing until `recover` has ended all workers and started others. A worker that was merely slow does no harm: it is gone
+ * before anything is written again, and what was lost is computed once more.
  */
-import { CONTROL, FIELDS } from "./control.mjs";
+import { CONTROL, FIELDS, STATES } from "./control.mjs";
 import type { Kernels, RangeKernels } from "./signatures.ts";
 
 /** Loads of the sequence before a worker goes to sleep: some 100 microseconds. */
 const SPINS = 40_000;
-/** Loads of `active` between two looks at the clock while the caller waits for the last piece. */
+/** Looks at the workers between two looks at the clock while the caller waits for the last piece. */
 const JOIN_SPINS = 1_000_000;
-/** A piece that takes longer than this was taken by a worker that died. */
-const LOST_AFTER_MS = 20_000;
+/** Pieces take milliseconds. A worker that is inside for so much longer than the caller is taken for dead; after a false alarm for twice as long. */
+const PATIENCE_MS = { first: 1_000, most: 16_000 };
 /** A longer gap between two looks at the clock says that the process was suspended: it counts as this. */
-const LONGEST_GAP_MS = 1_000;
-/** Multiply-accumulates below which a task is not worth sharing. */
-const WORTH_SHARING = 50_000;
-/** Pieces are multiples of this many items where there are enough: all tile heights divide it. */
-const PIECE = 48;
+const LONGEST_GAP_MS = 100;
+/** A worker that is not ready by then did not start. */
+const START_MS = 30_000;
+/** Workers that end on their own are replaced this often: where each one dies at once, something else is wrong. */
+const MOST_REPLACED = 32;
+/** Multiply-accumulates below which a task is not worth sharing: some 5 microseconds. */
+const WORTH_SHARING = 100_000;
+/** Multiply-accumulates below which a task is not cut further. */
+const WORTH_A_PIECE = 25_000;
+/** Multiply-accumulates of a register kernel in the time in which one element goes through memory. */
+const MOVE = 8;
+/** Pieces for each thread: some, so that whoever is free helps out. The dense weight gradient packs dy anew for each piece (8 pieces: 1.2 to 1.4 times the work). */
+const PIECES_EACH = 4, LARGE_PIECES = new Set(["f32_conv_weight_grad"]);
 
-interface Greeting { readonly module: WebAssembly.Module; readonly memory: WebAssembly.Memory; readonly spins: number }
+interface Greeting { readonly module: WebAssembly.Module; readonly memory: WebAssembly.Memory; readonly spins: number; readonly place: number }
 
 interface PoolWorker {
-  /** Resolves when the worker waits for tasks; rejects if it fails or ends before. */
-  greet(greeting: Greeting): Promise<void>;
-  terminate(): unknown;
+  /** Resolves when the worker waits for tasks. */
+  readonly ready: Promise<void>;
+  /** Resolves to the reason when the worker has ended, where the host tells. */
+  readonly ended: Promise<string>;
+  /** Resolves when the worker writes nothing any more. */
+  terminate(): Promise<unknown>;
 }
+type StartWorker = (program: URL, greeting: Greeting) => PoolWorker;
 
 /** A worker died or trapped in the middle of a kernel. What it was to write is not there. */
 export class WorkerLostError extends Error {
@@ -40,31 +57,38 @@ export class Pool {
   private readonly words: Int32Array;
   private readonly values: Float64Array;
   private readonly ids: ReadonlyMap<string, number>;
-  private readonly join: (active: number, spins: number) => number;
-  /** The kernel from which a worker did not come back: it may still write, so nothing runs here any more. */
+  private readonly join: (states: number, workers: number, spins: number) => number;
+  /** By place; empty where one ended and no other has started yet. */
+  private readonly workers: (PoolWorker | undefined)[];
+  /** The kernel from which a worker did not come back: it may still write, so nothing runs here until it is ended for certain. */
   private lostIn: string | undefined;
+  private patience = PATIENCE_MS.first;
+  /** Starting and ending workers, one after the other. */
+  private changes: Promise<void> = Promise.resolve();
+  private replaced = 0;
+  /** No more workers are started. */
+  private closed = false;
+  /** Why workers ended, and what else there is to say. */
+  private readonly ends: string[] = [];
+  private readonly said: string[] = [];
 
-  private constructor(memory: WebAssembly.Memory, module: WebAssembly.Module, exports: WebAssembly.Exports, private readonly workers: readonly PoolWorker[]) {
+  private constructor(threads: number, private readonly memory: WebAssembly.Memory, private readonly module: WebAssembly.Module, exports: WebAssembly.Exports, private readonly program: URL, private readonly startWorker: StartWorker) {
     this.words = new Int32Array(memory.buffer, CONTROL, FIELDS.end / 4);
     this.values = new Float64Array(memory.buffer, CONTROL + FIELDS.arguments, 24);
     this.ids = new Map(WebAssembly.Module.exports(module).map(({ name }, id) => [name, id]));
-    this.join = exports["pool_join"] as (active: number, spins: number) => number;
+    this.join = exports["pool_join"] as typeof this.join;
+    this.workers = Array.from({ length: threads - 1 }, () => undefined);
   }
 
-  /** Starts the workers and waits until all of them are there; if one fails, ends the others. */
+  /** Starts the workers and waits until they are there. Where some do not start, goes on with the others, and `news` says so. */
   static async start(threads: number, memory: WebAssembly.Memory, module: WebAssembly.Module, exports: WebAssembly.Exports, program = new URL("./worker.mjs", import.meta.url)): Promise<Pool> {
-    const start = await starter();
-    const workers = Array.from({ length: threads - 1 }, () => start(program));
-    try {
-      await Promise.all(workers.map((worker) => worker.greet({ module, memory, spins: SPINS })));
-    } catch (error) {
-      await Promise.all(workers.map((worker) => worker.terminate()));
-      throw error;
-    }
-    return new Pool(memory, module, exports, workers);
+    const pool = new Pool(threads, memory, module, exports, program, await starter());
+    await pool.hire();
+    return pool;
   }
 
-  get threads(): number { return this.workers.length + 1; }
+  /** Threads that take pieces now: the caller and the workers that are there. */
+  get threads(): number { return this.workers.filter(Boolean).length + 1; }
   /** How many pieces of tasks the workers have taken so far; it starts over from -2^31 after 2^31. */
   get taken(): number { return Atomics.load(this.words, FIELDS.taken / 4); }
 
@@ -74,26 +98,49 @@ export class Pool {
     for (const [name, id] of this.ids) {
       const kernel = ranges[name as keyof RangeKernels] as ((begin: number, end: number, ...rest: number[]) => void) | undefined;
       if (typeof kernel !== "function" || name.startsWith("pool_")) continue;
-      const work = WORK[name as keyof Kernels] ?? oneEach;
+      const work = WORK[name as keyof Kernels] ?? moveEach;
       door[name] = (n: number, ...rest: number[]): void => {
-        if (this.lostIn) throw new WorkerLostError(`kernels: a worker was lost in ${this.lostIn} and ${name} cannot run; load the kernels anew and go on from the last checkpoint`);
-        if (n > 1 && work(n, rest) > WORTH_SHARING) this.share(name, id, kernel, n, rest);
+        if (this.lostIn) throw new WorkerLostError(`kernels: a worker was lost in ${this.lostIn} and may still write, so ${name} cannot run; await recover() of the pool first`);
+        const amount = work(n, rest);
+        if (n > 1 && amount > WORTH_SHARING) this.share(name, id, kernel, n, rest, amount);
         else kernel(0, n, ...rest);
       };
     }
     return door as unknown as Kernels;
   }
 
-  async stop(): Promise<void> { await Promise.all(this.workers.map((worker) => worker.terminate())); }
+  /** What became of workers since the last time, in sentences. */
+  news(): string[] {
+    const ends = this.ends.splice(0), many = ends.length > 1;
+    return [...(ends.length ? [`kernels: ${many ? `${ends.length} workers` : "a worker"} ended on ${many ? "their" : "its"} own (${ends.at(-1)})`] : []), ...this.said.splice(0)];
+  }
 
-  private share(name: string, id: number, kernel: (begin: number, end: number, ...rest: number[]) => void, n: number, rest: number[]): void {
-    const { words, values } = this;
-    const even = Math.ceil(n / (4 * this.threads)), grain = even > PIECE ? Math.ceil(even / PIECE) * PIECE : even;
+  /**
+   * Ends every worker, so that none writes any more, then starts others, or none if `alone`. Afterwards kernels run again; what a kernel
+   * that threw was to compute is for its caller to repeat.
+   */
+  async recover({ alone = false } = {}): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve)); // for news of ends
+    if (this.lostIn && !this.workers.includes(undefined)) this.patience = Math.min(2 * this.patience, PATIENCE_MS.most);
+    this.closed ||= alone;
+    await this.dismiss();
+    await this.hire();
+    this.said.push(`kernels: workers were lost in the middle of a step, which is repeated on ${this.strength}`);
+  }
+
+  async stop(): Promise<void> {
+    this.closed = true;
+    await this.dismiss();
+  }
+
+  private share(name: string, id: number, kernel: (begin: number, end: number, ...rest: number[]) => void, n: number, rest: number[], amount: number): void {
+    const { words, values } = this, threads = this.workers.length + 1;
+    const grain = grainOf(n, Math.min(threads * (LARGE_PIECES.has(name) ? 1 : PIECES_EACH), Math.ceil(amount / WORTH_A_PIECE)));
     values.set([id, n, grain, rest.length, ...rest]);
     Atomics.store(words, FIELDS.next / 4, 0);
     Atomics.store(words, FIELDS.open / 4, 1);
     Atomics.add(words, FIELDS.sequence / 4, 1);
-    if (Atomics.load(words, FIELDS.sleepers / 4) > 0) Atomics.notify(words, FIELDS.sequence / 4);
+    if (this.workers.some((_, place) => Atomics.load(words, stateOf(place)) === STATES.asleep)) Atomics.notify(words, FIELDS.sequence / 4);
     let failed = false;
     try {
       for (let begin = this.take(grain); begin < n; begin = this.take(grain)) kernel(begin, Math.min(begin + grain, n), ...rest);
@@ -102,73 +149,155 @@ export class Pool {
       this.awaitOthers(name);
       failed = Atomics.exchange(words, FIELDS.failed / 4, 0) === 1;
     }
-    if (failed) throw new WorkerLostError(`kernels: ${name} trapped in a worker; go on from the last checkpoint`);
+    if (failed) throw new WorkerLostError(`kernels: ${name} trapped in a worker; repeat the step, or go on from the last checkpoint`);
   }
 
   private take(grain: number): number { return Atomics.add(this.words, FIELDS.next / 4, grain); }
 
   private awaitOthers(name: string): void {
-    const active = CONTROL + FIELDS.active;
-    if (this.join(active, JOIN_SPINS)) return;
+    const joined = (): boolean => this.join(CONTROL + FIELDS.states, this.workers.length, JOIN_SPINS) === 1;
+    if (joined()) return;
     let waited = 0, before = performance.now();
-    while (!this.join(active, JOIN_SPINS)) {
+    while (!joined()) {
       const now = performance.now();
       waited += Math.min(now - before, LONGEST_GAP_MS);
       before = now;
-      if (waited <= LOST_AFTER_MS) continue;
+      if (waited <= this.patience) continue;
       this.lostIn = name;
-      throw new WorkerLostError(`kernels: a worker did not come back from ${name} within ${LOST_AFTER_MS / 1000} s; load the kernels anew and go on from the last checkpoint`);
+      throw new WorkerLostError(`kernels: a worker did not come back from ${name} within ${this.patience / 1000} s; repeat the step after recover(), or go on from the last checkpoint`);
     }
+  }
+
+  private get strength(): string { return this.threads === 1 ? "one thread" : `${this.threads} threads`; }
+
+  private inTurn(change: () => Promise<void>): Promise<void> { return (this.changes = this.changes.then(change)); }
+
+  /** Fills the empty places. Never rejects: without workers the caller computes alone. */
+  private hire(): Promise<void> {
+    return this.inTurn(async () => {
+      const faults: string[] = [];
+      await Promise.all(this.workers.map(async (worker, place) => {
+        if (worker || this.closed) return;
+        try { await this.begin(place); } catch (error) { faults.push((error as Error).message); }
+      }));
+      if (faults.length) this.said.push(`kernels: ${faults.length === 1 ? "a worker" : `${faults.length} workers`} did not start (${faults[0]}); going on with ${this.strength}`);
+    });
+  }
+
+  private async begin(place: number): Promise<void> {
+    const { module, memory, words } = this, worker = this.startWorker(this.program, { module, memory, spins: SPINS, place });
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<string>((resolve) => { timer = setTimeout(() => resolve(`no answer within ${START_MS / 1000} s`), START_MS); });
+    const fault = await Promise.race([worker.ready, worker.ended, late]);
+    clearTimeout(timer);
+    if (fault === undefined && !this.closed) {
+      this.workers[place] = worker;
+      void worker.ended.then((why) => this.replace(place, worker, why));
+    } else {
+      await worker.terminate();
+      Atomics.store(words, stateOf(place), STATES.away);
+      if (fault !== undefined) throw new Error(fault);
+    }
+  }
+
+  /** A worker ended, and nobody asked it to. */
+  private replace(place: number, worker: PoolWorker, why: string): void {
+    if (this.workers[place] !== worker) return;
+    this.workers[place] = undefined;
+    void worker.terminate(); // in a browser it may sit there after an error
+    this.ends.push(why);
+    if (this.lostIn) return; // recover() is to come
+    Atomics.store(this.words, stateOf(place), STATES.away);
+    if (this.replaced++ < MOST_REPLACED) void this.hire();
+    else this.said.push(`kernels: workers end again and again and are not replaced any more; going on with ${this.strength}`);
+  }
+
+  /** Ends all workers. None of them writes any more when this is done. */
+  private dismiss(): Promise<void> {
+    return this.inTurn(async () => {
+      await Promise.all(this.workers.map((worker, place) => {
+        this.workers[place] = undefined;
+        return worker?.terminate();
+      }));
+      this.workers.forEach((_, place) => Atomics.store(this.words, stateOf(place), STATES.away));
+      Atomics.store(this.words, FIELDS.failed / 4, 0);
+      this.lostIn = undefined;
+    });
   }
 }
 
-/** How much work a call is, about, in multiply-accumulates. Kernels that are not listed do one thing per item. */
+/** Items of a piece, such that so many pieces hold them all: where there are enough, whole tiles of 4, and whole cache lines of 16. */
+function grainOf(n: number, pieces: number): number {
+  const even = Math.ceil(n / pieces), unit = even > 64 ? 16 : even > 8 ? 4 : 1;
+  return Math.ceil(even / unit) * unit;
+}
+
+/** Index of the word in which a worker keeps its state. */
+const stateOf = (place: number): number => FIELDS.states / 4 + place;
+
+/** How much work a call is, about, in multiply-accumulates. Kernels that are not listed move one element per item. */
 type Work = (n: number, rest: readonly number[]) => number;
-const oneEach: Work = (n) => n;
+/** One for each item, times the arguments at these positions. */
 const times = (...positions: number[]): Work => (n, rest) => positions.reduce((work, position) => work * rest[position], n);
+const many = (each: number, work: Work): Work => (n, rest) => each * work(n, rest);
+const moves = (...positions: number[]): Work => many(MOVE, times(...positions));
+const moveEach = moves();
+/** For the caller alone: too little to share, or written to what outlives a step, so that a step in which a worker is lost can be run again. */
+const alone: Work = () => 0;
 const WORK: Partial<Record<keyof Kernels, Work>> = {
-  f32_conv: times(4, 5, 10), f32_gemm: times(2, 7), f32_conv_weight_grad: times(3, 7), conv_unpack_weight_grad: times(3),
-  conv_table: times(1, 4, 5), conv_table_transposed: times(1, 2, 3), conv_pack: times(3, 4), conv_pack_transposed: times(3, 2),
-  winograd_weights: (n, rest) => n * 8 * 36 * rest[3], f32_winograd_input: (n, rest) => n * 36 * rest[8],
-  f32_winograd_multiply: (n, rest) => n * 8 * rest[3] * rest[4], f32_winograd_output: (n, rest) => n * 36 * rest[7],
-  nc4_pack: times(5, 6), nc4_pack_spikes: times(5, 6), f32_depthwise: times(7, 8, 9, 10), f32_depthwise_weight_grad: times(3, 7, 8, 9, 10),
-  spike_conv: times(4, 5, 10), spike_conv_pack: times(3, 4), fixed_pack: times(3, 4), fixed_multiply_accumulate: times(4, 5, 8), fixed_accumulate: times(4, 5, 8),
-  fixed_depthwise_multiply_accumulate: times(4, 5), fixed_depthwise_accumulate: times(4, 5), fixed_to_f32: times(4), spike_events: (n, rest) => n * 64 * rest[4], spike_events_above: (n, rest) => n * 64 * rest[4], f32_fire_integer_events: (n, rest) => n * 64 * rest[4] * rest[6],
-  spike_channel_events: (n, rest) => n * 192 * rest[6], spike_gradient_blocks: times(3, 7), spike_weight_grad: times(3, 5, 11),
-  f32_copy_columns: times(4), f32_mul_row: times(3), f32_affine_row: times(4), f32_gather_rows: times(3), f32_norm_backward: times(6),
-  f32_sum: () => 0, f32_sum_squares: () => 0, f32_column_sums: (n, rest) => n * 256 * rest[3], f32_column_squares: (n, rest) => n * 256 * rest[4],
-  f32_column_dots: (n, rest) => n * 256 * rest[5], f32_combine_columns: times(2), f32_repeat: times(2), f32_sum_over: times(2),
-  f32_maxpool: times(5, 7, 8), f32_maxpool_backward: times(3, 4, 5), f32_upsample_nearest: times(3, 4, 5), f32_upsample_nearest_backward: times(3, 4, 5),
-  f32_pad: times(4, 5), f32_crop: times(3, 4), f32_softmax: times(2), f32_softmax_backward: times(3), f32_expectation: times(2), f32_expectation_backward: times(4),
-  f32_dfl: times(3), f32_dfl_backward: times(4),
+  f32_sgd: alone, f32_ema: alone, conv_table: alone, conv_table_transposed: alone, f32_sum: alone, f32_sum_squares: alone,
+
+  f32_conv: times(4, 5, 10), f32_gemm: times(2, 7), f32_conv_weight_grad: times(3, 7),
+  f32_depthwise: many(4, times(7, 8, 9, 10)), f32_depthwise_weight_grad: many(4, times(3, 7, 8, 9, 10)),
+  spike_conv: times(4, 5, 10), spike_weight_grad: times(3, 5, 11), fixed_multiply_accumulate: times(4, 5, 8), fixed_accumulate: times(4, 5, 8),
+  fixed_depthwise_multiply_accumulate: times(4, 5), fixed_depthwise_accumulate: times(4, 5),
+  winograd_weights: many(8 * 36, moves(3)), f32_winograd_input: many(36, moves(8)), f32_winograd_multiply: many(8, times(3, 4)), f32_winograd_output: many(36, moves(7)),
+
+  conv_pack: many(8, moves(3, 4)), conv_pack_transposed: many(8, moves(3, 2)), conv_unpack_weight_grad: moves(3),
+  spike_conv_pack: many(32, moves(3, 4)), fixed_pack: many(32, moves(3, 4)), fixed_to_f32: moves(4), nc4_pack: many(4, moves(5, 6)), nc4_pack_spikes: many(4, moves(5, 6)),
+  spike_events: many(64, moves(4)), spike_events_above: many(64, moves(4)), f32_fire_integer_events: many(64, moves(4, 6)),
+  spike_channel_events: many(192, moves(6)), spike_gradient_blocks: moves(5, 7),
+  f32_copy_columns: moves(4), f32_mul_row: moves(3), f32_affine_row: moves(3), f32_gather_rows: moves(3), f32_norm_backward: moves(6),
+  f32_column_sums: many(256, moves(3)), f32_column_squares: many(256, moves(4)), f32_column_dots: many(256, moves(5)),
+  f32_combine_columns: moves(2), f32_repeat: moves(2), f32_sum_over: moves(2),
+  f32_maxpool: moves(5, 7, 8), f32_maxpool_backward: moves(3, 4, 5), f32_upsample_nearest: moves(3, 4, 5), f32_upsample_nearest_backward: moves(3, 4, 5),
+  f32_pad: moves(4, 5), f32_crop: moves(3, 4), f32_softmax: moves(2), f32_softmax_backward: moves(3), f32_expectation: moves(2), f32_expectation_backward: moves(4),
+  f32_dfl: moves(3), f32_dfl_backward: moves(4),
 };
 
 /** How this host starts a worker. */
-async function starter(): Promise<(program: URL) => PoolWorker> {
+async function starter(): Promise<StartWorker> {
   if (typeof process === "undefined" || !process.versions?.node) return startInBrowser;
   const { Worker } = await import("node:worker_threads");
-  return (program) => {
-    const worker = new Worker(program, { stdout: false, stderr: false });
+  return (program, greeting) => {
+    const worker = new Worker(program, { stdout: false, stderr: false, resourceLimits: { maxOldGenerationSizeMb: 64 } }); // numbers are in the shared memory
+    let fault: string | undefined;
+    worker.on("error", ({ message }) => { fault = message; });
+    worker.postMessage(greeting);
     return {
-      terminate: () => worker.terminate(),
-      greet: (greeting) => new Promise((ready, failed) => {
-        worker.once("message", () => { worker.unref(); ready(); });
-        worker.once("error", failed);
-        worker.once("exit", (code) => failed(new Error(`kernels: a worker ended with code ${code} before it was ready`)));
-        worker.postMessage(greeting);
+      ready: new Promise((resolve) => {
+        worker.once("message", () => { worker.unref(); resolve(); });
       }),
+      ended: new Promise((resolve) => {
+        worker.once("exit", (code) => resolve(fault ?? `exit code ${code}`));
+      }),
+      terminate: () => worker.terminate(),
     };
   };
 }
 
-function startInBrowser(program: URL): PoolWorker {
+/** A browser says nothing when a worker has ended, and how long one may run on that was told to. */
+const LAST_WORDS_MS = 100;
+
+function startInBrowser(program: URL, greeting: Greeting): PoolWorker {
   const worker = new Worker(program, { type: "module" });
+  worker.postMessage(greeting);
   return {
-    terminate: () => worker.terminate(),
-    greet: (greeting) => new Promise((ready, failed) => {
-      worker.addEventListener("message", () => ready(), { once: true });
-      worker.addEventListener("error", (event) => failed(new Error(`kernels: a worker did not start: ${event.message}`)), { once: true });
-      worker.postMessage(greeting);
-    }),
+    ready: new Promise((resolve) => worker.addEventListener("message", () => resolve(), { once: true })),
+    ended: new Promise((resolve) => worker.addEventListener("error", ({ message }) => resolve(message), { once: true })),
+    terminate: () => {
+      worker.terminate();
+      return new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS));
+    },
   };
 }

@@ -2,24 +2,24 @@
  * One worker of the pool: the same module on the same memory, taking pieces of the task in hand. Plain JavaScript, so that it runs as it
  * stands in Node and in browsers. The fields of the control block are described in control.mjs.
  */
-import { CONTROL, FIELDS } from "./control.mjs";
+import { CONTROL, FIELDS, STATES } from "./control.mjs";
 
 const inNode = typeof process === "object" && process.versions?.node !== undefined;
 const port = inNode ? (await import("node:worker_threads")).parentPort : self;
 const receive = (handler) => (inNode ? port.once("message", handler) : port.addEventListener("message", ({ data }) => handler(data), { once: true }));
 
-receive(({ module, memory, spins }) => {
+receive(({ module, memory, spins, place }) => {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   const kernels = WebAssembly.Module.exports(module).map(({ name }) => exports[name]);
   const words = new Int32Array(memory.buffer, CONTROL, FIELDS.end / 4), values = new Float64Array(memory.buffer, CONTROL + FIELDS.arguments, 24);
   const at = (field) => FIELDS[field] / 4;
-  const SEQUENCE = at("sequence"), ACTIVE = at("active"), OPEN = at("open"), NEXT = at("next"), FAILED = at("failed"), TAKEN = at("taken");
+  const SEQUENCE = at("sequence"), OPEN = at("open"), NEXT = at("next"), FAILED = at("failed"), TAKEN = at("taken"), STATE = at("states") + place;
   let last = Atomics.load(words, SEQUENCE);
   port.postMessage("ready");
   for (;;) {
-    exports.pool_wait(CONTROL + FIELDS.sequence, CONTROL + FIELDS.sleepers, last, spins);
+    exports.pool_wait(CONTROL + FIELDS.sequence, CONTROL + 4 * STATE, last, spins);
     last = Atomics.load(words, SEQUENCE);
-    Atomics.add(words, ACTIVE, 1);
+    Atomics.store(words, STATE, STATES.inside);
     if (Atomics.load(words, OPEN) === 1) {
       const [id, end, grain, count] = values, kernel = kernels[id], rest = values.slice(4, 4 + count);
       try {
@@ -31,6 +31,6 @@ receive(({ module, memory, spins }) => {
         Atomics.store(words, FAILED, 1);
       }
     }
-    Atomics.sub(words, ACTIVE, 1);
+    Atomics.store(words, STATE, STATES.away);
   }
 });

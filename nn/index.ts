@@ -8,4 +8,5 @@ export { NonFiniteGradient, SGD, type SGDOptions } from "./optimizers.ts";
 export { referenceRecipe, schedule, type Rates, type Recipe, type Schedule, type Settings } from "./schedules.ts";
 export { EMA, type EMAOptions } from "./ema.ts";
 export { loadCheckpoint, restore, saveCheckpoint, tensorsOf, WrongModelError, type Checkpoint, type NamedTensors } from "./checkpoint.ts";
+export { Snapshot } from "./snapshot.ts";
 export { FormatError, readSafetensors, writeSafetensors } from "./safetensors.ts";

@@ -1,13 +1,17 @@
 /** Several threads on one memory: the same bits for any number of them, in a whole training step. */
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { afterAll, describe, expect, test, vi } from "vitest";
 import { backward, loadKernels, Random, scope, type Host } from "../../engine/index.ts";
 import { detectionLoss, SpikeYOLO, spikeYOLO } from "../../detection/index.ts";
-import { CONTROL, FIELDS } from "../../kernels/control.mjs";
+import { CONTROL, FIELDS, STATES } from "../../kernels/control.mjs";
 import { HEAP_BASE } from "../../kernels/load.ts";
 import { Pool, WorkerLostError } from "../../kernels/pool.ts";
 import type { RangeKernels } from "../../kernels/signatures.ts";
+import { deaths, obeyed, order, saboteur } from "./saboteur.ts";
 
 const images = { shape: [4, 96, 96, 3], data: Float32Array.from({ length: 4 * 96 * 96 * 3 }, (_, i) => ((i * 2654435761) >>> 8) / 16777216) };
 const boxes = { image: Int32Array.from([0, 1, 3]), class: Int32Array.from([0, 1, 2]), xywh: Float32Array.from([0.5, 0.5, 0.4, 0.4, 0.3, 0.3, 0.2, 0.2, 0.6, 0.6, 0.5, 0.3]) };
@@ -62,13 +66,19 @@ describe("a pool", () => {
   afterAll(() => Promise.all(pools.map((pool) => pool.stop())));
 
   const N = 1 << 18, X = HEAP_BASE, Y = X + 4 * N + 64, NOWHERE = 0xf0000000;
-  interface Bench { pool: Pool; ranges: RangeKernels; words: Int32Array; copies: () => boolean }
+  interface Bench {
+    pool: Pool; ranges: RangeKernels; memory: WebAssembly.Memory; words: Int32Array;
+    /** Copies on all threads: whether every value arrived. */
+    copies: () => boolean;
+    /** Copies, while the caller waits in its own piece until a worker has taken one. */
+    untilTaken: (taken?: () => boolean) => void;
+  }
 
-  async function bench(): Promise<Bench> {
+  async function bench(program?: URL, threads = 2): Promise<Bench> {
     const module = await WebAssembly.compile(await readFile(new URL("../../kernels/build/simd-threads.wasm", import.meta.url)));
     const memory = new WebAssembly.Memory({ initial: 64, maximum: 65536, shared: true });
     const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
-    const pool = await Pool.start(2, memory, module, exports), ranges = exports as unknown as RangeKernels;
+    const pool = await Pool.start(threads, memory, module, exports, program), ranges = exports as unknown as RangeKernels;
     pools.push(pool);
     const copies = (): boolean => {
       const [x, y] = [X, Y].map((pointer) => new Float32Array(memory.buffer, pointer, N));
@@ -77,14 +87,30 @@ describe("a pool", () => {
       pool.door(ranges).f32_copy(N, X, Y);
       return y.every((value, i) => value === i);
     };
-    return { pool, ranges, words: new Int32Array(memory.buffer, CONTROL, FIELDS.end / 4), copies };
+    const untilTaken = (taken?: () => boolean): void => {
+      const before = pool.taken;
+      const wait = (): void => { for (const start = performance.now(); performance.now() - start < 20_000 && !(taken?.() ?? pool.taken !== before);); };
+      pool.door({ ...ranges, f32_copy: wait }).f32_copy(N, X, Y);
+      if (pool.taken === before) throw new Error("no worker took a piece");
+    };
+    return { pool, ranges, memory, words: new Int32Array(memory.buffer, CONTROL, FIELDS.end / 4), copies, untilTaken };
   }
+  /** Of workers that do this, then say that they are ready, and never take a piece. */
+  const program = (first = ""): URL => new URL(`data:text/javascript,${encodeURIComponent(`
+    import { parentPort } from "node:worker_threads";
+    parentPort.on("message", ({ place }) => {
+      ${first}
+      parentPort.postMessage("ready");
+    });`)}`);
+  const idlers = program();
+  /** As the pool holds them. */
+  const workersOf = (pool: Pool) => pool["workers"] as { terminate(): Promise<unknown> }[];
   const read = (words: Int32Array, field: keyof typeof FIELDS): number => Atomics.load(words, FIELDS[field] / 4);
 
   test("passes a trap of the caller on, closes the task, and goes on", async () => {
     const { pool, ranges, words, copies } = await bench();
     expect(() => pool.door(ranges).f32_copy(N, X, NOWHERE)).toThrow(WebAssembly.RuntimeError);
-    expect([read(words, "open"), read(words, "active"), read(words, "failed")]).toEqual([0, 0, 0]);
+    expect([read(words, "open"), read(words, "failed")]).toEqual([0, 0]);
     expect(copies()).toBe(true);
   });
 
@@ -92,9 +118,9 @@ describe("a pool", () => {
     const { pool, ranges, words, copies } = await bench();
     const untilAWorkerTrapped = (): void => { for (let i = 0; i < 1e9 && read(words, "failed") === 0; i++); };
     const door = pool.door({ ...ranges, f32_copy: untilAWorkerTrapped }), before = pool.taken;
-    expect(() => door.f32_copy(N, X, NOWHERE)).toThrow("kernels: f32_copy trapped in a worker; go on from the last checkpoint");
+    expect(() => door.f32_copy(N, X, NOWHERE)).toThrow("kernels: f32_copy trapped in a worker; repeat the step, or go on from the last checkpoint");
     expect(pool.taken).toBe(before + 1);
-    expect([read(words, "open"), read(words, "active"), read(words, "failed")]).toEqual([0, 0, 0]);
+    expect([read(words, "open"), read(words, "failed")]).toEqual([0, 0]);
     expect(copies()).toBe(true);
   });
 
@@ -105,40 +131,106 @@ describe("a pool", () => {
     try { run(); } finally { clock.mockRestore(); }
   }
 
-  test("gives a worker up after 20 s, and then refuses every call", async () => {
-    const { pool, ranges, words, copies } = await bench();
-    Atomics.add(words, FIELDS.active / 4, 1); // a worker that is inside and never leaves
-    let looks = 0;
-    withClock(() => { looks++; return 900; }, () => expect(copies).toThrow("kernels: a worker did not come back from f32_copy within 20 s; load the kernels anew and go on from the last checkpoint"));
-    expect(looks).toBe(1 + 23); // 22 x 0.9 s are less than 20 s
-    Atomics.sub(words, FIELDS.active / 4, 1);
-    expect(copies).toThrow(WorkerLostError);
-    expect(() => pool.door(ranges).f32_fill(4, X, 0)).toThrow("kernels: a worker was lost in f32_copy and f32_fill cannot run; load the kernels anew and go on from the last checkpoint");
+  const stateOfTheWorker = FIELDS.states / 4;
+
+  test("gives a worker up after a second, refuses every call until it has recovered, and is then more patient", async () => {
+    const { pool, ranges, words, copies } = await bench(idlers);
+    for (const [patience, expectedLooks] of [["1 s", 11], ["2 s", 21], ["4 s", 41]] as const) {
+      Atomics.store(words, stateOfTheWorker, STATES.inside); // a worker that is inside and never leaves
+      let looks = 0;
+      withClock(() => { looks++; return 99; }, () => expect(copies).toThrow(`kernels: a worker did not come back from f32_copy within ${patience}; repeat the step after recover(), or go on from the last checkpoint`));
+      expect(looks).toBe(1 + expectedLooks); // each of them 99 ms after the one before
+      expect(copies).toThrow(WorkerLostError);
+      expect(() => pool.door(ranges).f32_fill(4, X, 0)).toThrow("kernels: a worker was lost in f32_copy and may still write, so f32_fill cannot run; await recover() of the pool first");
+      await pool.recover();
+      expect(pool.news()).toEqual(["kernels: workers were lost in the middle of a step, which is repeated on 2 threads"]);
+      expect(copies()).toBe(true);
+    }
   });
 
-  test("takes an hour in which the process was suspended for a second", async () => {
-    const { words, copies } = await bench();
-    Atomics.add(words, FIELDS.active / 4, 1);
+  test("takes an hour in which the process was suspended for a moment", async () => {
+    const { words, copies } = await bench(idlers);
+    Atomics.store(words, stateOfTheWorker, STATES.inside);
     let looks = 0;
     withClock(() => {
-      if (++looks === 10) Atomics.sub(words, FIELDS.active / 4, 1); // the worker wakes up too
+      if (++looks === 10) Atomics.store(words, stateOfTheWorker, STATES.away); // the worker wakes up too
       return 3_600_000;
     }, () => expect(copies()).toBe(true));
   });
 
-  test("does not start when a worker ends before it is ready, and ends the others", async () => {
-    const memory = new WebAssembly.Memory({ initial: 2, maximum: 2, shared: true });
-    const module = await WebAssembly.compile(Uint8Array.from([0, 97, 115, 109, 1, 0, 0, 0]));
-    // the first one counts for ever, the second one gives up
-    const program = `import { parentPort } from "node:worker_threads";
-      parentPort.once("message", ({ memory }) => {
-        const words = new Int32Array(memory.buffer);
-        if (Atomics.add(words, 0, 1) === 0) setInterval(() => Atomics.add(words, 1, 1), 1);
-        else { while (Atomics.load(words, 1) === 0) Atomics.wait(words, 2, 0, 1); process.exit(7); }
-      });`;
-    await expect(Pool.start(3, memory, module, {}, new URL(`data:text/javascript,${encodeURIComponent(program)}`))).rejects.toThrow("kernels: a worker ended with code 7 before it was ready");
-    const words = new Int32Array(memory.buffer), counted = words[1];
-    await new Promise((resolve) => setTimeout(resolve, 30));
-    expect(words[1]).toBe(counted);
+  test.each(deaths)("recovers from a worker that %s in the middle of a piece", async (death) => {
+    const { pool, memory, copies, untilTaken } = await bench(saboteur);
+    order(memory, death);
+    const before = performance.now();
+    expect(() => untilTaken(() => obeyed(memory))).toThrow(WorkerLostError);
+    expect(performance.now() - before).toBeLessThan(20_000);
+    await pool.recover();
+    const reason = { "traps": [], "exits": ["exit code 3"], "runs out of memory": ["Worker terminated due to reaching memory limit: JS heap out of memory"], "never comes back": [] }[death];
+    expect(pool.news()).toEqual([...reason.map((why) => `kernels: a worker ended on its own (${why})`), "kernels: workers were lost in the middle of a step, which is repeated on 2 threads"]);
+    expect(pool.threads).toBe(2);
+    expect(copies()).toBe(true);
+    untilTaken(); // by the new worker
+    expect(pool.news()).toEqual([]);
+  }, 60_000);
+
+  test("replaces a worker that died outside of a task, and nobody misses it meanwhile", async () => {
+    const { pool, copies, untilTaken } = await bench();
+    for (let round = 0; round < 3; round++) {
+      await workersOf(pool)[0].terminate();
+      expect(copies()).toBe(true);
+      await vi.waitFor(() => expect(pool.threads).toBe(2), 20_000);
+      expect(pool.news()).toEqual(["kernels: a worker ended on its own (exit code 1)"]);
+      untilTaken();
+    }
+  });
+
+  test("replaces one that died inside, after the task was closed", async () => {
+    const { pool, words, copies } = await bench(idlers);
+    Atomics.store(words, stateOfTheWorker, STATES.inside);
+    await workersOf(pool)[0].terminate();
+    await vi.waitFor(() => expect(Atomics.load(words, stateOfTheWorker)).toBe(STATES.away), 20_000);
+    expect(copies()).toBe(true);
+  });
+
+  test("goes on with the workers that start, and says how many", async () => {
+    const { pool, copies } = await bench(program(`if (place === 1) process.exit(7);`), 3);
+    expect(pool.threads).toBe(2);
+    expect(pool.news()).toEqual(["kernels: a worker did not start (exit code 7); going on with 2 threads"]);
+    expect(copies()).toBe(true);
+  });
+
+  test("goes on alone where its workers cannot be replaced", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "spiketrain-pool-")), program = join(folder, "worker.mjs");
+    await writeFile(program, `await import(${JSON.stringify(saboteur.href)});`);
+    const { pool, memory, copies, untilTaken } = await bench(pathToFileURL(program));
+    await rm(folder, { recursive: true });
+    order(memory, "exits");
+    expect(() => untilTaken(() => obeyed(memory))).toThrow(WorkerLostError);
+    await pool.recover();
+    expect(pool.threads).toBe(1);
+    expect(pool.news()).toEqual([
+      "kernels: a worker ended on its own (exit code 3)",
+      expect.stringMatching(/^kernels: a worker did not start \(Cannot find module .*\); going on with one thread$/),
+      "kernels: workers were lost in the middle of a step, which is repeated on one thread",
+    ]);
+    expect(copies()).toBe(true);
+  });
+
+  test("stops replacing workers that end as soon as they are there", async () => {
+    const { pool, copies } = await bench(program("setImmediate(() => process.exit(5));"));
+    const news: string[] = [];
+    await vi.waitFor(() => {
+      news.push(...pool.news());
+      expect(news.at(-1)).toBe("kernels: workers end again and again and are not replaced any more; going on with one thread");
+    }, 60_000);
+    expect(copies()).toBe(true);
+  }, 90_000);
+
+  test("starts nobody any more once it has stopped, and computes alone", async () => {
+    const { pool, copies } = await bench();
+    await pool.stop();
+    await pool.recover();
+    expect(pool.threads).toBe(1);
+    expect(copies()).toBe(true);
   });
 });
