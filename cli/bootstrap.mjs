@@ -2,7 +2,7 @@
  * What a fresh clone runs: installs what is missing, builds what is out of date, then runs the target in this same process, so that
  * signals and exit codes are the program's own. Plain JavaScript without dependencies, because nothing else is there yet.
  *
- *   node cli/bootstrap.mjs start|test|oracle|bench|build [arguments]
+ *   node cli/bootstrap.mjs start|test|test:browser|oracle|bench|build [arguments]
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -20,6 +20,7 @@ class Failure extends Error {}
 const TARGETS = {
   start: ["dist/cli/main.js", "train"],
   test: ["node_modules/vitest/vitest.mjs", "run", "--dir", "tests", "--testTimeout=60000", "--hookTimeout=120000"],
+  "test:browser": ["dist/tests/browser/main.js"],
   oracle: ["dist/tests/oracle/main.js"],
   bench: ["dist/bench/main.js"],
   build: [],

@@ -6,6 +6,8 @@ import { onInterrupt } from "./interrupt.ts";
 import { commands, help, isCommand, nearest, parseOptions, type Command, type Values } from "./options.ts";
 import { predictCommand } from "./predict.ts";
 import { Progress } from "./progress.ts";
+import type { Settings } from "./recipes.ts";
+import { readRun } from "./saved-run.ts";
 import { trainCommand } from "./train.ts";
 import { Interrupted, isForUser, UserError } from "./user-error.ts";
 import { valCommand } from "./val.ts";
@@ -44,13 +46,19 @@ async function main([word, ...args]: readonly string[]): Promise<number> {
 async function start<C extends Command>(command: C, args: readonly string[], progress: Progress): Promise<void> {
   const given = parseOptions(command, args);
   const interrupt = onInterrupt(() => progress.say(`stopping${command === "train" ? " after this step, with a checkpoint" : ""}; once more to stop at once`));
-  const { stop } = await loadKernels();
+  const { stop } = await loadKernels({ arithmetic: await arithmeticOf(command, given) });
   try {
     await run[command](given, progress, interrupt.signal);
   } finally {
     interrupt.release();
     await stop();
   }
+}
+
+/** As asked, or as in the run that goes on or is used. */
+async function arithmeticOf(command: Command, { arithmetic, resume, weights }: Pick<Values<"train">, "arithmetic" | "resume"> & Pick<Values<"val">, "weights">): Promise<Settings["arithmetic"] | undefined> {
+  const saved = resume ?? weights;
+  return arithmetic ?? (saved === undefined ? undefined : (await readRun(saved, command === "train" ? "last" : "best")).options.arithmetic);
 }
 
 const isHelp = (word: string): boolean => ["help", "--help", "-h"].includes(word);

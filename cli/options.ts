@@ -33,6 +33,7 @@ const embedded = settingsOf({}), folder = settingsOf({ data: "" });
 /** A default that differs where data= is given. */
 const either = (key: "model" | "imgsz" | "batch" | "epochs" | "lr0"): string => `${embedded[key]}, with data= ${folder[key]}`;
 
+const arithmetic = oneOf("fast", "strict");
 const imgsz = whole(32, 2048, 32), batch = whole(1, 4096), pictures = whole(1, 1_000_000);
 const checkpoint = option(path, "a run folder or a checkpoint");
 const voc = "a PASCAL VOC folder; without it the embedded pictures";
@@ -51,6 +52,7 @@ export const commands = {
       T: option(whole(1, 16), `timesteps (${embedded.T})`),
       D: option(whole(1, 15), `largest integer that a neuron emits (${embedded.D})`),
       lr0: option(real(0.000001, 10), `learning rate (${either("lr0")})`),
+      arithmetic: option(arithmetic, `strict: the same bits on every machine (${embedded.arithmetic})`),
       train: option(pictures, `embedded pictures to train on (${embedded.train})`),
       val: option(pictures, `embedded pictures to validate on (${embedded.val})`),
       test: option(pictures, `embedded pictures for the final report (${embedded.test})`),
@@ -67,6 +69,7 @@ export const commands = {
       split: option(oneOf("train", "val", "test"), "which pictures (val)"),
       imgsz: option(imgsz, "pixels per side (as trained)"),
       batch: option(batch, "pictures at a time (as trained)"),
+      arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
     },
   },
   predict: {
@@ -76,6 +79,7 @@ export const commands = {
       source: option(path, "a picture or a folder of pictures, JPEG or PNG"),
       conf: option(real(0, 1), "least score of a detection (0.25)"),
       imgsz: option(imgsz, "pixels per side (as trained)"),
+      arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
       out: option(path, "folder for the drawn pictures (runs/predict, then runs/predict2, ...)"),
     },
   },

@@ -28,7 +28,7 @@ export async function trainCommand(given: Values<"train">, progress: Progress, s
   const { batch, epochs } = settings, recipe = resumed ? { ...resumed.recipe, epochs } : recipeOf(settings);
   progress.say(`model ${settings.model}: ${model.parameterCount.toLocaleString("en")} parameters, T ${settings.T} x D ${settings.D}, ${classes.length} classes (${classes.slice(0, 8).join(", ")}${classes.length > 8 ? ", ..." : ""})`);
   progress.say(`data ${trainSet.name} ${trainSet.size}, ${valSet.name} ${valSet.size}, ${testSet.name} ${testSet.size} pictures at ${settings.imgsz} x ${settings.imgsz}`);
-  progress.say(`run ${folder.path}: ${resumed ? `going on after ${resumed.epochs} of ${epochsOf(epochs)}` : epochsOf(epochs)}, batch ${batch}, lr0 ${recipe.lr0}, seed ${settings.seed}; ${host().build} kernels, ${host().threads} ${host().threads === 1 ? "thread" : "threads"}`);
+  progress.say(`run ${folder.path}: ${resumed ? `going on after ${resumed.epochs} of ${epochsOf(epochs)}` : epochsOf(epochs)}, batch ${batch}, lr0 ${recipe.lr0}, seed ${settings.seed}; ${host().build} kernels, ${host().threads} ${host().threads === 1 ? "thread" : "threads"}${host().arithmetic === "strict" ? ", strict arithmetic" : ""}`);
   const news = (): string[] => [...(host().pool?.news() ?? []), ...problems.news()];
   for (const line of news()) progress.say(line);
   await folder.add("args.json", json({ ...settings, classes, recipe, node: process.version, kernels: host().build, threads: host().threads }));

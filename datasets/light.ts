@@ -1,5 +1,6 @@
 /** A scene under one light, and the camera that takes its picture. */
 import type { Random } from "../engine/random.ts";
+import { cos, sin, tan } from "../kernels/elementary.ts";
 import type { Picture } from "./sample.ts";
 import { eachPoint, type Scene, type Thing } from "./scene.ts";
 import { MISS, type Surface } from "./solids.ts";
@@ -15,16 +16,16 @@ export function paintScene(random: Random, palette: readonly Tone[], { things, o
 
   // towards the light, and halfway from there to the eye
   const from = random.uniform(0, 2 * Math.PI), slant = random.uniform(0.35, 1.15);
-  const lx = Math.sin(slant) * Math.cos(from), ly = Math.sin(slant) * Math.sin(from), lz = Math.cos(slant);
-  const half = 1 / Math.hypot(lx, ly, lz + 1), hx = lx * half, hy = ly * half, hz = (lz + 1) * half;
+  const lx = sin(slant) * cos(from), ly = sin(slant) * sin(from), lz = cos(slant);
+  const half = 1 / Math.sqrt(lx * lx + ly * ly + (lz + 1) * (lz + 1)), hx = lx * half, hy = ly * half, hz = (lz + 1) * half;
   const ambient = random.uniform(0.25, 0.5), direct = 1.15 - ambient, warmth = random.uniform(-0.08, 0.08);
   const red = direct * (1 + warmth), blue = direct * (1 - warmth);
   const darkness = random.uniform(0.3, 0.75), penumbra = random.uniform(0.1, 0.35);
 
   things.forEach((thing, k) => {
     const { body, skin, x, y, scale, shine, gloss, class: kind } = thing;
-    const lift = kind < 0 ? 0.1 : 0.45, throwing = scale * lift * Math.min(1.6, Math.tan(slant));
-    castShadow(thing, owner, k + 1, light, width, -Math.cos(from) * throwing, -Math.sin(from) * throwing, Math.max(1, scale * penumbra * (kind < 0 ? 0.3 : 1)), darkness * (kind < 0 ? 0.7 : 1));
+    const lift = kind < 0 ? 0.1 : 0.45, throwing = scale * lift * Math.min(1.6, tan(slant));
+    castShadow(thing, owner, k + 1, light, width, -cos(from) * throwing, -sin(from) * throwing, Math.max(1, scale * penumbra * (kind < 0 ? 0.3 : 1)), darkness * (kind < 0 ? 0.7 : 1));
     eachPoint(thing, width, (at, px, py, z) => {
       if (owner[at] !== k + 1) return;
       body.look((px - x) / scale, (py - y) / scale, z, SURFACE);

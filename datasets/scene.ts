@@ -1,5 +1,6 @@
 /** Which things are in a generated picture, where, and who hides whom. */
 import type { Random } from "../engine/random.ts";
+import { power } from "../kernels/elementary.ts";
 import type { ObjectBox } from "./sample.ts";
 import { clutter, MISS, solids, type Body } from "./solids.ts";
 import { drawSkin, type Skin, type Tone } from "./texture.ts";
@@ -43,7 +44,7 @@ export function placeThings(random: Random, palette: readonly Tone[], side: numb
   for (let k = 0; k < count; k++) {
     const kind = random.integer(0, CLASSES.length), body = solids[CLASSES[kind]](random);
     for (let attempt = 0; attempt < 12; attempt++) {
-      const size = side * SMALLEST * (LARGEST / SMALLEST) ** random.uniform();
+      const size = side * SMALLEST * power(LARGEST / SMALLEST, random.uniform());
       const scale = size / Math.max(body.right - body.left, body.bottom - body.top);
       const x = random.uniform(0, side), y = random.uniform(0, side);
       const box = reach(kind, body, x, y, scale, side), whole = (body.right - body.left) * (body.bottom - body.top) * scale * scale;

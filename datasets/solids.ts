@@ -5,6 +5,7 @@
  * Answers are exact (a quadratic, three slabs) but for the ring, whose quartic is found by walking along the line.
  */
 import type { Random } from "../engine/random.ts";
+import { acos, cos, sin } from "../kernels/elementary.ts";
 
 /** The normal in view space, and the place in the thing's own frame, for its texture. */
 export interface Surface { nx: number; ny: number; nz: number; u: number; v: number; w: number }
@@ -27,7 +28,7 @@ export const MISS = -Infinity;
 type Rotation = readonly [number, number, number, number, number, number, number, number, number];
 
 function rotation(axis: number, direction: number, spin: number): Rotation {
-  const ca = Math.cos(axis), sa = Math.sin(axis), cb = Math.cos(direction), sb = Math.sin(direction), cs = Math.cos(spin), ss = Math.sin(spin);
+  const ca = cos(axis), sa = sin(axis), cb = cos(direction), sb = sin(direction), cs = cos(spin), ss = sin(spin);
   // Rz(direction) Ry(axis) Rz(spin)
   return [
     cb * ca * cs - sb * ss, -cb * ca * ss - sb * cs, cb * sa,
@@ -44,7 +45,7 @@ export const solids = { ball, cube, ring } as const;
 
 /** x^2 + y^2 + z^2 = 1 */
 function ball(random: Random): Body {
-  const [a, b, c, d, e, f, g, h, i] = rotation(Math.acos(random.uniform(-1, 1)), random.uniform(0, FULL), random.uniform(0, FULL));
+  const [a, b, c, d, e, f, g, h, i] = rotation(acos(random.uniform(-1, 1)), random.uniform(0, FULL), random.uniform(0, FULL));
   return {
     ...around(1, 1),
     depth(x, y) {
@@ -121,7 +122,7 @@ export const clutter = { leaf, bar } as const;
 
 /** Two arcs that meet in points, folded along the middle. */
 function leaf(random: Random): Body {
-  const direction = random.uniform(0, FULL), co = Math.cos(direction), si = Math.sin(direction);
+  const direction = random.uniform(0, FULL), co = cos(direction), si = sin(direction);
   const width = random.uniform(0.28, 0.5), fold = random.uniform(0.2, 0.6), bend = random.uniform(-0.35, 0.35);
   const reach = 1 + Math.abs(bend) / 2;
   return {
@@ -132,7 +133,7 @@ function leaf(random: Random): Body {
     },
     look(x, y, _, at) {
       const s = co * x + si * y, t = co * y - si * x - bend * (s * s - 0.5);
-      const tilt = (t < 0 ? -fold : fold) + 0.3 * Math.sin(9 * s + 14 * Math.abs(t)), n = 1 / Math.sqrt(1 + tilt * tilt);
+      const tilt = (t < 0 ? -fold : fold) + 0.3 * sin(9 * s + 14 * Math.abs(t)), n = 1 / Math.sqrt(1 + tilt * tilt);
       at.nx = -si * tilt * n; at.ny = co * tilt * n; at.nz = n;
       at.u = s; at.v = t; at.w = 0;
     },
@@ -141,7 +142,7 @@ function leaf(random: Random): Body {
 
 /** A rod, round or flat. */
 function bar(random: Random): Body {
-  const direction = random.uniform(0, FULL), co = Math.cos(direction), si = Math.sin(direction);
+  const direction = random.uniform(0, FULL), co = cos(direction), si = sin(direction);
   const half = random.uniform(0.025, 0.07), round = random.uniform() < 0.6;
   return {
     ...around(Math.abs(co) + half * Math.abs(si), Math.abs(si) + half * Math.abs(co)),

@@ -1,5 +1,6 @@
 /** Noise, colours and patterns of generated pictures. Colours are numbers around 0..1 in display space, written to a shared triple. */
 import { Random } from "../engine/random.ts";
+import { cos, sin } from "../kernels/elementary.ts";
 
 /** Red, green, blue. Painters write here instead of returning arrays: they are called once per pixel. */
 export type Paint = Float64Array;
@@ -60,13 +61,13 @@ export type Scenery = (x: number, y: number, paint: Paint) => void;
 /** Octaves of noise between colours, drifting in tone, plain or under stripes, patches, tiles or speckles. */
 export function drawScenery(random: Random, [c0, c1, c2, c3]: readonly Tone[]): Scenery {
   const turn = random.uniform(0, 2 * Math.PI), stretch = random.uniform() < 0.3 ? random.uniform(2, 6) : 1;
-  const base = random.uniform(1.2, 5), co = Math.cos(turn) * base, si = Math.sin(turn) * base;
+  const base = random.uniform(1.2, 5), co = cos(turn) * base, si = sin(turn) * base;
   const ox = random.uniform(0, SIDE), oy = random.uniform(0, SIDE), rough = random.uniform(0.35, 0.85);
-  const shares = [1, rough, rough ** 2, rough ** 3].map((share, _, all) => 0.9 * share / all.reduce((a, b) => a + b)), [s0, s1, s2, s3] = shares;
+  const shares = [1, rough, rough * rough, rough * rough * rough].map((share, _, all) => 0.9 * share / all.reduce((a, b) => a + b)), [s0, s1, s2, s3] = shares;
   const contrast = random.uniform(0.8, 2.3), drift = random.uniform(0.2, 0.9);
   const kind = ([undefined, undefined, stripes, patches, tiles, speckles] as const)[random.integer(0, 6)];
   const period = random.uniform(4, 14), warp = random.uniform(0, 1.6), soft = random.uniform(0.08, 0.9), strength = random.uniform(0.3, 0.85);
-  const angle = random.uniform(0, Math.PI), pc = Math.cos(angle) * period, ps = Math.sin(angle) * period;
+  const angle = random.uniform(0, Math.PI), pc = cos(angle) * period, ps = sin(angle) * period;
 
   return (x, y, paint) => {
     const u = (co * x + si * y) * stretch + ox, v = co * y - si * x + oy;
@@ -82,7 +83,7 @@ export function drawScenery(random: Random, [c0, c1, c2, c3]: readonly Tone[]): 
 
 /** How much of the pattern's colour shows at p, q, its edges `soft` and bent by `near` and `far`: 0..1. */
 type Pattern = (p: number, q: number, soft: number, near: number, far: number) => number;
-const stripes: Pattern = (p, _, soft, near, far) => step(Math.sin(3 * p + 4 * near + far), soft);
+const stripes: Pattern = (p, _, soft, near, far) => step(sin(3 * p + 4 * near + far), soft);
 const patches: Pattern = (p, q, soft, near) => step(crossed(0.9 * p, 0.9 * q) + 0.6 * near, 0.5 * soft);
 const speckles: Pattern = (p, q, soft) => step(crossed(2.5 * p, 2.5 * q) - 0.4, 0.3 * soft);
 const tiles: Pattern = (p, q, soft, near, far) => {
@@ -98,7 +99,7 @@ export function drawSkin(random: Random, palette: readonly Tone[]): Skin {
   const kind = (["plain", "plain", "plain", "fade", "fade", "stripes", "checks", "patches"] as const)[random.integer(0, 8)];
   // a direction in the thing's frame, and a place in the noise
   const height = random.uniform(-1, 1), turn = random.uniform(0, 2 * Math.PI), flat = Math.sqrt(1 - height * height);
-  const du = flat * Math.cos(turn), dv = flat * Math.sin(turn), dw = height;
+  const du = flat * cos(turn), dv = flat * sin(turn), dw = height;
   const frequency = random.uniform(4, 11), phase = random.uniform(0, 7), soft = random.uniform(0.1, 0.5), mottle = random.uniform(0.02, 0.16), grain = random.uniform(3, 9);
   const ox = random.uniform(0, SIDE), oy = random.uniform(0, SIDE);
 
@@ -107,8 +108,8 @@ export function drawSkin(random: Random, palette: readonly Tone[]): Skin {
     let t = 0;
     if (kind !== "plain") {
       const along = du * u + dv * v + dw * w;
-      if (kind === "stripes") t = step(Math.sin(frequency * along + phase), soft);
-      else if (kind === "checks") t = step(Math.sin(frequency * u * 0.6 + phase) * Math.sin(frequency * v * 0.6 + phase) * Math.sin(frequency * w * 0.6 + 1.3), 0.3 * soft);
+      if (kind === "stripes") t = step(sin(frequency * along + phase), soft);
+      else if (kind === "checks") t = step(sin(frequency * u * 0.6 + phase) * sin(frequency * v * 0.6 + phase) * sin(frequency * w * 0.6 + 1.3), 0.3 * soft);
       else if (kind === "patches") t = step(noise(0.35 * frequency * (u + 0.8 * w) + oy, 0.35 * frequency * (v + 0.5 * w) + ox), soft);
       else t = 0.5 + 0.5 * along;
     }

@@ -6,6 +6,7 @@
  * Each object claims the topK anchors of largest metric; an anchor claimed twice goes to the object it overlaps most.
  * The target score of an anchor is its metric, scaled so that the best anchor of an object gets that object's best overlap.
  */
+import { power } from "../kernels/elementary.ts";
 import { ciou, type Reals } from "./boxes.ts";
 
 /** What the network predicts for a batch of B images at A anchors. */
@@ -77,7 +78,7 @@ export function assign(predicted: AssignerInput, truths: Truths, recipe: Assigne
     return x - box[4 * g] > eps && y - box[4 * g + 1] > eps && box[4 * g + 2] - x > eps && box[4 * g + 3] - y > eps;
   };
   const metric = (image: number, a: number, g: number, overlap: number): number =>
-    scores[(image * anchors + a) * classes + truths.class[g]] ** alpha * overlap ** beta;
+    power(scores[(image * anchors + a) * classes + truths.class[g]], alpha) * power(overlap, beta);
 
   for (const [image, rows] of rowsByImage(truths, images).entries()) {
     owner.fill(NOBODY);

@@ -4,6 +4,8 @@
  *
  * No gradients here: these are the values that assignment, decoding and metrics need.
  */
+import { atan } from "../kernels/elementary.ts";
+
 export type Reals = Float32Array | Float64Array;
 
 export function xywhToXyxy(boxes: Reals): Float64Array {
@@ -79,7 +81,7 @@ export function overlap(kind: OverlapKind, a: Reals, i: number, b: Reals, j: num
   const diou = ratio - (dx * dx + dy * dy) / (hullWidth * hullWidth + hullHeight * hullHeight + eps);
   if (kind === "diou") return diou;
 
-  const turn = Math.atan(bw / bh) - Math.atan(aw / ah);
+  const turn = atan(bw / bh) - atan(aw / ah);
   const v = 4 / (Math.PI * Math.PI) * turn * turn;
   return diou - v * v / (v - ratio + 1 + eps);
 }

@@ -3,6 +3,7 @@
  * distribution (Li et al., arXiv:2006.04388).
  */
 import { concat, concatRows, expectation, fire, maxPool2d, meanOverTime, noGrad, Parameter, reshape, sigmoid, tensor, type Tensor } from "../engine/index.ts";
+import { log } from "../kernels/elementary.ts";
 import { SpikingConv, type BlockOptions } from "../nn/blocks.ts";
 import { Conv2d, perTimestep } from "../nn/layers.ts";
 import { Module } from "../nn/module.ts";
@@ -74,8 +75,9 @@ export class DetectHead extends Module {
   /** Called after the layers' own. Prior of the class scores: 5 objects of a 640-pixel image over all its cells; box sides start near 1. */
   initializeBiases(): void {
     this.strides.forEach((stride, level) => {
+      const side = 640 / stride;
       this.box[level].predict.bias!.data.fill(1);
-      this.class[level].predict.bias!.data.fill(Math.log(5 / this.classes / (640 / stride) ** 2));
+      this.class[level].predict.bias!.data.fill(log(5 / this.classes / (side * side)));
     });
   }
 

@@ -1,11 +1,13 @@
 /** The kernels that ops run on now, and the memory that they work in. */
-import { instantiateKernels, type Build, type LoadOptions } from "../kernels/load.ts";
+import { instantiateKernels, type Arithmetic, type Build, type LoadOptions } from "../kernels/load.ts";
 import type { Kernels } from "../kernels/signatures.ts";
 import { WorkerLostError, type Pool } from "../kernels/pool.ts";
 import { Memory } from "./memory.ts";
 
 export interface Host {
   readonly build: Build;
+  /** "strict": the same bits on every host with SIMD, and for any number of threads. */
+  readonly arithmetic: Arithmetic;
   /** Bytes of one real: 4, or 8 in the float64 twin. */
   readonly bytes: 4 | 8;
   readonly kernels: Kernels;
@@ -20,7 +22,7 @@ export interface Host {
 
 let current: Host | undefined;
 
-/** Loads the best kernels that this machine runs (or the build asked for) and makes them the ones that ops use. */
+/** Loads the best kernels that this machine runs (or the build or arithmetic asked for) and makes them the ones that ops use. */
 export async function loadKernels(options: LoadOptions = {}): Promise<Host> {
   const { memory, ...loaded } = await instantiateKernels(options);
   return (current = { ...loaded, memory: new Memory(memory) });

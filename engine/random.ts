@@ -1,5 +1,7 @@
 /** Seeded randomness: the same seed gives the same numbers in every host. */
 
+import { cos, log } from "../kernels/elementary.ts";
+
 /** A stream of random numbers that can be saved and resumed. */
 export class Random {
   private state: Uint32Array;
@@ -35,8 +37,8 @@ export class Random {
 
   /** Standard normal (Box-Muller). */
   normal(): number {
-    const radius = Math.sqrt(-2 * Math.log(1 - this.uniform()));
-    return radius * Math.cos(2 * Math.PI * this.uniform());
+    const radius = Math.sqrt(-2 * log(1 - this.uniform()));
+    return radius * cos(2 * Math.PI * this.uniform());
   }
 
   /** The indices 0..n-1 in random order (Fisher-Yates). */

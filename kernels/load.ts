@@ -1,6 +1,7 @@
 /**
  * Picks a build and instantiates it: relaxed SIMD > SIMD > reference, each with threads where memory can be shared, in Node and in browsers.
- * A build is accepted when the host compiles it AND computes the right value with it; hosts exist that do only the first.
+ * A build is accepted when the host compiles it AND computes the right value with it; hosts exist that do only the first. Strict arithmetic
+ * passes relaxed SIMD over, because it leaves it to the host whether a product is rounded before it is added.
  */
 import { CONTROL } from "./control.mjs";
 import { Pool } from "./pool.ts";
@@ -8,6 +9,11 @@ import { referenceKernels } from "./reference/index.ts";
 import type { Kernels, RangeKernels } from "./signatures.ts";
 
 export type Build = "relaxed" | "simd" | "reference" | "reference64";
+/**
+ * "fast": products and sums are fused where the host does that; the same bits on one host, for any number of threads.
+ * "strict": each is rounded, in a fixed order; the same bits on every host that has SIMD. Those without run the plain kernels, which add in another order.
+ */
+export type Arithmetic = "fast" | "strict";
 
 /** First byte that kernels do not use for their own constants. */
 export const HEAP_BASE = CONTROL + 4096;
@@ -18,6 +24,7 @@ const MOST_THREADS = 8;
 
 export interface LoadedKernels {
   readonly build: Build;
+  readonly arithmetic: Arithmetic;
   /** Bytes of one real in this build: 4, or 8 in the float64 twin. */
   readonly bytes: 4 | 8;
   readonly memory: WebAssembly.Memory;
@@ -35,35 +42,45 @@ export interface LoadedKernels {
 export interface LoadOptions {
   /** Force one build instead of the best that this host runs rightly. */
   build?: Build;
+  /** Default "fast". */
+  arithmetic?: Arithmetic;
   /** Threads for large kernels, this one included; default: one per core that this process may use. 1 where memory cannot be shared. */
   threads?: number;
   /** Where the program of the workers lies, if not beside the loader: bundlers move it. */
   workerProgram?: URL;
 }
 
-/** Loads the kernels. Throws if a forced build does not run here. */
-export async function instantiateKernels({ build, threads, workerProgram }: LoadOptions = {}): Promise<LoadedKernels> {
+type Started = Omit<LoadedKernels, "arithmetic">;
+
+/** Loads the kernels. Throws if a forced build does not run here, or is not of the arithmetic. */
+export async function instantiateKernels({ build, arithmetic = "fast", threads, workerProgram }: LoadOptions = {}): Promise<LoadedKernels> {
+  if (arithmetic !== "fast" && arithmetic !== "strict") throw new Error(`kernels: arithmetic must be "fast" or "strict", got "${arithmetic as string}"`);
+  if (arithmetic === "strict" && build === "relaxed") throw new Error('kernels: build "relaxed" rounds as each host likes, so it cannot be strict; ask for "simd", or leave the choice to the loader');
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 64)) throw new Error(`kernels: threads must be a whole number from 1 to 64, got ${threads}`);
-  if (build === "reference" || build === "reference64") return reference(build);
-  const team = canShareMemory() ? threads ?? (await cores()) : 1;
-  for (const candidate of build ? [build] : (["relaxed", "simd"] as const)) {
+  if (build === "reference" || build === "reference64") return { ...reference(build), arithmetic };
+  const wanted = threads ?? (await cores()), team = canShareMemory() ? wanted : 1;
+  if (team < wanted) console.warn(ONE_THREAD);
+  for (const candidate of build ? [build] : arithmetic === "strict" ? (["simd"] as const) : (["relaxed", "simd"] as const)) {
     const loaded = await compiled(candidate, team, workerProgram);
-    if (loaded) return loaded;
+    if (loaded) return { ...loaded, arithmetic };
   }
   if (build) throw new Error(`kernels: build "${build}" does not run on this host (no such SIMD, or it computes wrong values); leave the choice to the loader`);
-  return reference("reference");
+  return { ...reference("reference"), arithmetic };
 }
+
+const ONE_THREAD = "kernels: one thread, because this page is not cross-origin isolated and cannot share memory; "
+  + "serve it with the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp";
 
 const alone = { threads: 1, stop: async () => {} };
 
-function reference(build: "reference" | "reference64"): LoadedKernels {
+function reference(build: "reference" | "reference64"): Started {
   const memory = new WebAssembly.Memory({ initial: 2, maximum: MAX_PAGES });
   const wide = build === "reference64";
   const ranges = referenceKernels(memory, wide ? "f64" : "f32");
   return { build, bytes: wide ? 8 : 4, memory, kernels: fromZero(ranges), ranges, ...alone };
 }
 
-async function compiled(build: "relaxed" | "simd", threads: number, workerProgram: URL | undefined): Promise<LoadedKernels | undefined> {
+async function compiled(build: "relaxed" | "simd", threads: number, workerProgram: URL | undefined): Promise<Started | undefined> {
   if (build === "relaxed") await allowRelaxedSimd();
   const shared = threads > 1;
   const bytes = await readBuild(shared ? `${build}-threads` : build);

@@ -1,5 +1,6 @@
 /** A slow average of a module, smoother than the module of any one step. */
 import { withHost, type Tensor } from "../engine/index.ts";
+import { exp } from "../kernels/elementary.ts";
 import { restoreTensors, tensorsOf, type NamedTensors } from "./checkpoint.ts";
 import { Buffer, type Module } from "./module.ts";
 
@@ -38,7 +39,7 @@ export class EMA {
   update(): void {
     this.expectHome("update");
     this.updates++;
-    const d = this.decay * (1 - Math.exp(-this.updates / this.tau));
+    const d = this.decay * (1 - exp(-this.updates / this.tau));
     for (const [source, average] of this.averages) source.home.kernels.f32_ema(source.size, source.ptr, average.ptr, d);
   }
 

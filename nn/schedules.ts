@@ -1,5 +1,6 @@
 /** Learning rate, momentum and accumulation as functions of the iteration: the schedule of SpikeYOLO's trainer, its quirks included. */
 import type { Role } from "../engine/index.ts";
+import { cos } from "../kernels/elementary.ts";
 
 /** One learning rate for each role that a parameter can have. */
 export type Rates = Readonly<Record<Role, number>>;
@@ -68,7 +69,7 @@ export function schedule(recipe: Recipe, batchesPerEpoch: number): Schedule {
   const lastWarmEpoch = Math.floor(N / batchesPerEpoch);
   const accumulated = Math.max(1, roundHalfEven(nbs / batch));
   const rate = (epoch: number): number =>
-    lr0 * (cosine ? ((1 - Math.cos((epoch * Math.PI) / epochs)) / 2) * (lrf - 1) + 1 : (1 - epoch / epochs) * (1 - lrf) + lrf);
+    lr0 * (cosine ? ((1 - cos((epoch * Math.PI) / epochs)) / 2) * (lrf - 1) + 1 : (1 - epoch / epochs) * (1 - lrf) + lrf);
 
   const accumulate = (n: number): number => Math.max(1, roundHalfEven(between(1, nbs / batch, n, N)));
   const { steps, last } = stepsOfWarmup(Math.min(N + 1, epochs * batchesPerEpoch), accumulate);

@@ -9,9 +9,9 @@ const ROOT = resolve(import.meta.dirname, "..");
 const MAY_IMPORT: Record<string, readonly string[]> = {
   kernels: [],
   engine: ["kernels"],
-  nn: ["engine"],
-  detection: ["engine", "nn"],
-  datasets: ["engine/random.ts"],
+  nn: ["engine", "kernels/elementary.ts"],
+  detection: ["engine", "nn", "kernels/elementary.ts"],
+  datasets: ["engine/random.ts", "kernels/elementary.ts"],
   cli: ["engine", "nn", "detection", "datasets"],
   web: ["engine", "nn", "detection", "datasets"],
   tests: ["kernels", "engine", "nn", "detection", "datasets", "cli", "web", "bench"],

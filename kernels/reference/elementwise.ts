@@ -1,4 +1,5 @@
 /** One value in, one value out. */
+import { exp } from "../elementary.ts";
 import type { Machine } from "./machine.ts";
 
 export const elementwise = ({ real, round }: Machine) => ({
@@ -37,7 +38,7 @@ export const elementwise = ({ real, round }: Machine) => ({
 
   f32_sigmoid(begin: number, end: number, x: number, y: number): void {
     const X = real(x), Y = real(y);
-    for (let i = begin; i < end; i++) Y[i] = 1 / round(1 + round(Math.exp(-X[i])));
+    for (let i = begin; i < end; i++) Y[i] = 1 / round(1 + round(exp(-X[i])));
   },
 
   f32_sigmoid_backward(begin: number, end: number, y: number, dy: number, dx: number): void {

@@ -1,4 +1,5 @@
 /** Exact spike arithmetic: int32 weights on a power-of-two grid, int32 accumulators that cannot overflow. */
+import { powerOfTwo } from "../elementary.ts";
 import { nearest, type Machine } from "./machine.ts";
 
 const BLOCK = 32; // output channels of one item of fixed_pack
@@ -47,9 +48,9 @@ export const fixed = ({ real, u16, i32, round }: Machine) => {
         for (let i = 0; i < size; i++) sum += Math.abs(W[j * size + i]);
         const finite = sum < Infinity;
         let e = sum > 0 ? 40 : 0;
-        if (finite) while (D * sum * 2 ** e >= 2 ** 30) e--;
-        for (let i = 0; i < size; i++) Q[j * size + i] = finite ? nearest(W[j * size + i] * 2 ** e) : 0;
-        S[j] = finite ? 2 ** -e : NaN;
+        if (finite) while (D * sum * powerOfTwo(e) >= 2 ** 30) e--;
+        for (let i = 0; i < size; i++) Q[j * size + i] = finite ? nearest(W[j * size + i] * powerOfTwo(e)) : 0;
+        S[j] = finite ? powerOfTwo(-e) : NaN;
       }
     },
 

@@ -1,7 +1,8 @@
 /** Losses and their gradients. */
+import { atan, exp, log, log1p } from "../elementary.ts";
 import type { Machine, RealArray } from "./machine.ts";
 
-const EPS = 1e-7; // of CIoU
+const EPS = 1e-7, PI_SQUARED = Math.PI * Math.PI; // of CIoU
 
 /** 1 where a < b, 0 where a > b, and one half to each of two equals, as PyTorch shares the gradient of a minimum. */
 const share = (a: number, b: number): number => (a < b ? 1 : a > b ? 0 : 0.5);
@@ -18,11 +19,11 @@ function ciou(a: ArrayLike<number>, b: ArrayLike<number>, dy: number): { value: 
   const inter = iw * ih, union = w1 * h1 + w2 * h2 - inter + EPS, iou = inter / union;
   const cw = Math.max(ax2, bx2) - Math.min(ax1, bx1), ch = Math.max(ay2, by2) - Math.min(ay1, by1), c2 = cw * cw + ch * ch + EPS;
   const sx = bx1 + bx2 - ax1 - ax2, sy = by1 + by2 - ay1 - ay2, rho2 = (sx * sx + sy * sy) / 4;
-  const angle = Math.atan(w2 / h2) - Math.atan(w1 / h1), v = (4 / Math.PI ** 2) * (angle * angle);
+  const angle = atan(w2 / h2) - atan(w1 / h1), v = (4 / PI_SQUARED) * (angle * angle);
   const alpha = v / (v - iou + (1 + EPS));
 
   const dinter = dy * (1 / union + inter / (union * union)), dareas = (-dy * inter) / (union * union);
-  const dangle = ((-dy * alpha * 8) / Math.PI ** 2) * angle, drho2 = -dy / c2, dc2 = (dy * rho2) / (c2 * c2);
+  const dangle = ((-dy * alpha * 8) / PI_SQUARED) * angle, drho2 = -dy / c2, dc2 = (dy * rho2) / (c2 * c2);
   const turn1 = dangle / (w1 * w1 + h1 * h1), turn2 = dangle / (w2 * w2 + h2 * h2); // d atan(w/h) = (h dw - w dh) / (w^2 + h^2)
   const diw = overlapX >= 0 ? dinter * ih : 0, dih = overlapY >= 0 ? dinter * iw : 0;
   const x = axis(ax1, ax2, bx1, bx2, dareas * h1 - turn1 * h1, dareas * h2 + turn2 * h2, diw, dc2 * 2 * cw, (drho2 * sx) / 2);
@@ -45,11 +46,11 @@ export const loss = ({ real, round }: Machine) => {
   /** exp(x - max) of one row, and the sum of it */
   const exponentials = (X: RealArray, row: number, bins: number): { e: number[]; total: number; most: number } => {
     const x = Array.from(X.subarray(row * bins, (row + 1) * bins)), most = x.reduce((a, b) => Math.max(a, b), -Infinity);
-    const e = x.map((xj) => round(Math.exp(round(xj - most))));
+    const e = x.map((xj) => round(exp(round(xj - most))));
     return { e, total: e.reduce((a, b) => round(a + b), 0), most };
   };
 
-  const sigmoid = (x: number): number => round(1 / round(1 + round(Math.exp(-x))));
+  const sigmoid = (x: number): number => round(1 / round(1 + round(exp(-x))));
 
   /** floor(t), kept where l and l + 1 are both bins */
   const lowerBin = (t: number, bins: number): number => Math.max(0, Math.min(bins - 2, Math.floor(t))) || 0;
@@ -93,7 +94,7 @@ export const loss = ({ real, round }: Machine) => {
       for (let row = begin; row < end; row++) {
         const { total, most } = exponentials(X, row, bins), t = target_[row], l = lowerBin(t, bins);
         const lower = round(X[row * bins + l] - most), upper = round(X[row * bins + l + 1] - most);
-        Y[row] = round(round(Math.log(total)) - round(round(l + 1 - t) * lower)) - round(round(t - l) * upper);
+        Y[row] = round(round(log(total)) - round(round(l + 1 - t) * lower)) - round(round(t - l) * upper);
       }
     },
 
@@ -110,7 +111,7 @@ export const loss = ({ real, round }: Machine) => {
     f32_bce_with_logits(begin: number, end: number, x: number, target: number, y: number): void {
       const X = real(x), target_ = real(target), Y = real(y);
       for (let i = begin; i < end; i++) {
-        Y[i] = round(Math.max(X[i], 0) - round(X[i] * target_[i])) + round(Math.log1p(round(Math.exp(-Math.abs(X[i])))));
+        Y[i] = round(Math.max(X[i], 0) - round(X[i] * target_[i])) + round(log1p(round(exp(-Math.abs(X[i])))));
       }
     },
 

@@ -1,4 +1,5 @@
 /** Neurons: charge, fire, reset, and the way back. A spike byte is value | windowOpen << 4. */
+import { exp } from "../elementary.ts";
 import { nearest, type Machine } from "./machine.ts";
 import { RUN, listRun } from "./spike.ts";
 
@@ -23,7 +24,7 @@ export const neuron = (machine: Machine) => {
     }
     if (kind === SIGMOID) {
       return (u) => { // sig(z) sig(-z) = e / (1 + e)^2 with e = exp(-|z|), which cannot overflow
-        const e = round(Math.exp(-Math.abs(round(alpha * u)))), below = round(1 + e);
+        const e = round(exp(-Math.abs(round(alpha * u)))), below = round(1 + e);
         return round(round(alpha * e) / round(below * below));
       };
     }

@@ -95,7 +95,7 @@ export const rows = ({ real, i32, round }: Machine) => {
 
     f32_column_squares(begin: number, end: number, x: number, mean: number, partial: number, rows: number, C: number): void {
       const X = real(x), M = real(mean);
-      columnSums(begin, end, partial, rows, C, (row, c) => (X[row * C + c] - M[c]) ** 2);
+      columnSums(begin, end, partial, rows, C, (row, c) => { const d = X[row * C + c] - M[c]; return d * d; });
     },
 
     f32_column_dots(begin: number, end: number, x: number, mean: number, dy: number, partial: number, rows: number, C: number): void {

@@ -45,7 +45,7 @@ beforeAll(async () => {
 
 describe("spiketrain train", () => {
   test("trains, validates and reports, and leaves its run folder", async () => {
-    const { code, out, err } = await spiketrain(["train", ...TINY, "epochs=2", "seed=7", `out=${at("whole")}`]);
+    const { code, out, err } = await spiketrain(["train", ...TINY, "epochs=2", "seed=7", "arithmetic=strict", `out=${at("whole")}`]);
     expect([code, err]).toEqual([0, ""]);
     const rows = figures(at("whole"));
     expect(rows.length).toBe(3);
@@ -53,7 +53,7 @@ describe("spiketrain train", () => {
     for (const row of rows.slice(1)) for (const value of row.split(",")) expect(Number.isFinite(Number(value))).toBe(true);
     expect(readdirSync(at("whole")).sort()).toEqual(["args.json", "report.json", "results.csv", "validation.png", "weights"]);
     expect(readdirSync(at("whole", "weights")).sort()).toEqual(["best.safetensors", "last.safetensors"]);
-    expect(JSON.parse(readFileSync(at("whole", "args.json"), "utf8"))).toMatchObject({ seed: 7, epochs: 2, imgsz: 64, classes: ["ball", "cube", "ring"] });
+    expect(JSON.parse(readFileSync(at("whole", "args.json"), "utf8"))).toMatchObject({ seed: 7, epochs: 2, arithmetic: "strict", kernels: "simd", imgsz: 64, classes: ["ball", "cube", "ring"] });
     const { width, height } = await decodeImage(readFileSync(at("whole", "validation.png")), "validation.png");
     expect(width).toBeGreaterThan(1000);
     expect(height).toBeGreaterThan(1000);
@@ -63,7 +63,7 @@ describe("spiketrain train", () => {
 
   test("stops at Ctrl-C with a checkpoint and exit code 130, even if the signal comes twice, and goes on from there to the bit", async () => {
     let sent = false;
-    const stopped = await spiketrain(["train", ...TINY, "epochs=2", "seed=7", `out=${at("stopped")}`], (out, kill) => {
+    const stopped = await spiketrain(["train", ...TINY, "epochs=2", "seed=7", "arithmetic=strict", `out=${at("stopped")}`], (out, kill) => {
       if (sent || !out.includes("batch 2/6")) return;
       sent = true;
       kill("SIGINT");
@@ -78,6 +78,7 @@ describe("spiketrain train", () => {
 
     const resumed = await spiketrain(["train", `resume=${at("stopped")}`]);
     expect([resumed.code, resumed.err]).toEqual([0, ""]);
+    expect(resumed.out).toContain("strict arithmetic"); // as it began
     expect(figures(at("stopped"))).toEqual(figures(at("whole")));
     for (const name of ["last", "best"]) expect(readFileSync(at("stopped", "weights", `${name}.safetensors`)).equals(readFileSync(at("whole", "weights", `${name}.safetensors`)))).toBe(true);
   });

@@ -24,7 +24,7 @@ describe("options", () => {
     expect(refusal("train", "imgzs=96")).toBe('train: unknown option "imgzs"; did you mean "imgsz"?');
     expect(refusal("train", "--epochs=3")).toBe('train: unknown option "--epochs"; write epochs=...');
     expect(refusal("train", "conf=0.5")).toBe('train: unknown option "conf", which belongs to predict');
-    expect(refusal("val", "colour=red")).toBe('val: unknown option "colour"; the options are weights, data, split, imgsz, batch');
+    expect(refusal("val", "colour=red")).toBe('val: unknown option "colour"; the options are weights, data, split, imgsz, batch, arithmetic');
   });
 
   test("names of other things are not options", () => {
@@ -95,6 +95,12 @@ describe("recipes", () => {
     expect(folder.train).toBeUndefined();
     expect(recipeOf(folder).nbs).toBe(64);
     expect(recipeOf(settingsOf({ batch: 4, epochs: 2, lr0: 0.5 }))).toMatchObject({ batch: 4, epochs: 2, lr0: 0.5, nbs: presets.embedded.recipe.nbs });
+  });
+
+  test("arithmetic is fast unless strict is asked for, also in runs that were saved before there was a choice", () => {
+    expect(settingsOf({}).arithmetic).toBe("fast");
+    expect(settingsOf(parseOptions("train", ["arithmetic=strict", "seed=3"])).arithmetic).toBe("strict");
+    expect(() => parseOptions("predict", ["arithmetic=exact"])).toThrow("predict: arithmetic is exact, expected one of fast, strict");
   });
 
   test("options that come out of a checkpoint go in again as they were", () => {

@@ -1,6 +1,6 @@
 /** What a build must get right before the loader takes it. */
 import { expect, test } from "vitest";
-import { computesRightly } from "../../kernels/load.ts";
+import { computesRightly, instantiateKernels } from "../../kernels/load.ts";
 import { referenceKernels } from "../../kernels/reference/index.ts";
 import type { RangeKernels } from "../../kernels/signatures.ts";
 
@@ -30,4 +30,12 @@ test("a build that takes the values of spikes for 1 is refused", () => {
 
 test("a build whose products are wrong is refused", () => {
   expect(probe((right) => ({ f32_gemm: (begin, end, ...rest) => right.f32_gemm(begin, end - 1, ...rest) }))).toBe(false);
+});
+
+test("strict arithmetic passes relaxed SIMD over, and refuses it where it is asked for", async () => {
+  const { build, arithmetic } = await instantiateKernels({ arithmetic: "strict", threads: 1 });
+  expect([build, arithmetic]).toEqual(["simd", "strict"]);
+  expect((await instantiateKernels({ threads: 1 })).arithmetic).toBe("fast");
+  await expect(instantiateKernels({ arithmetic: "strict", build: "relaxed" })).rejects.toThrow('kernels: build "relaxed" rounds as each host likes, so it cannot be strict; ask for "simd", or leave the choice to the loader');
+  await expect(instantiateKernels({ arithmetic: "exact" as "strict" })).rejects.toThrow('kernels: arithmetic must be "fast" or "strict", got "exact"');
 });
