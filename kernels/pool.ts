@@ -132,6 +132,7 @@ const WORK: Partial<Record<keyof Kernels, Work>> = {
   nc4_pack: times(5, 6), nc4_pack_spikes: times(5, 6), f32_depthwise: times(7, 8, 9, 10), f32_depthwise_weight_grad: times(3, 7, 8, 9, 10),
   spike_conv: times(4, 5, 10), spike_conv_pack: times(3, 4), fixed_pack: times(3, 4), fixed_multiply_accumulate: times(4, 5, 8), fixed_accumulate: times(4, 5, 8),
   fixed_depthwise_multiply_accumulate: times(4, 5), fixed_depthwise_accumulate: times(4, 5), fixed_to_f32: times(4), spike_events: times(3), spike_events_above: times(3),
+  dot_i8: times(4, 5, 10), dot_i8_pack: times(3, 4), spike_conv_i16: times(4, 5, 10), spike_conv_i16_pack: times(3, 4), spike_conv_i16_reach: times(2, 3),
   spike_channel_events: (n, rest) => n * 128 * rest[4], spike_gradient_blocks: times(3), spike_weight_grad: times(4, 5, 9),
   f32_copy_columns: times(4), f32_mul_row: times(3), f32_affine_row: times(4), f32_gather_rows: times(3), f32_norm_backward: times(6),
   f32_sum: () => 0, f32_sum_squares: () => 0, f32_column_sums: (n, rest) => n * 256 * rest[3], f32_column_squares: (n, rest) => n * 256 * rest[4],
