@@ -4,6 +4,7 @@ import { cpus } from "node:os";
 /** Every bench by name; each returns what its JSON line holds. */
 const BENCHES: Record<string, () => Promise<{ run(): Promise<unknown> }>> = {
   datasets: () => import("./datasets.ts"),
+  integers: () => import("./integers.ts"),
   ops: () => import("./ops.ts"),
   sparsity: () => import("./sparsity.ts"),
   step: () => import("./step.ts"),

@@ -13,6 +13,7 @@ export { add, mul, scale, sigmoid, sub, sum, sumOfSquares } from "./ops/elementw
 export { channels, concat, concatRows, gatherRows, meanOverTime, repeatOverTime, reshape, valuesOf } from "./ops/layout.ts";
 export { batchNorm, batchStatistics, mulRow, type Statistics } from "./ops/norm.ts";
 export { conv2d, withSpikePath, type Algorithm, type ConvAttributes, type SpikePath } from "./ops/conv.ts";
+export { linear, matmul } from "./ops/matmul.ts";
 export { maxPool2d, padWith, upsampleNearest } from "./ops/pool.ts";
 export { fire, spikesOf, type BinaryNeuron, type IntegerNeuron, type Neuron, type Surrogate } from "./ops/neuron.ts";
 export { bceWithLogits, ciou, distributionFocal, expectation, softmax } from "./ops/loss.ts";

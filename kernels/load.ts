@@ -116,7 +116,7 @@ function fromZero(kernels: RangeKernels): Kernels {
 export function computesRightly(kernels: RangeKernels, memory: WebAssembly.Memory): boolean {
   memory.grow(1);
   try {
-    return multipliesRightly(kernels, memory) && spikesRightly(kernels, memory);
+    return multipliesRightly(kernels, memory) && spikesRightly(kernels, memory) && dotsRightly(kernels, memory);
   } finally {
     new Uint8Array(memory.buffer, HEAP_BASE, PAGE).fill(0);
   }
@@ -156,6 +156,19 @@ function spikesRightly(kernels: RangeKernels, memory: WebAssembly.Memory): boole
   kernels.spike_conv_pack(0, 1, w, packed, N, 1, K);
   kernels.spike_conv(0, pixels, events, spans, 0, pixels, 1, K, packed, 0, y, N, N);
   return new Float32Array(memory.buffer, y, pixels * N).every((sum, i) => sum === fired.reduce((total, value, k) => total + value * W[(i % N) * K + k], 0));
+}
+
+/** Values 0..15 times int8 weights of both signs and the largest magnitudes: hosts exist that take the operands of relaxed byte products in the wrong order. */
+function dotsRightly(kernels: RangeKernels, memory: WebAssembly.Memory): boolean {
+  const pixels = 5, K = 18, N = 9, D = 15, line = 512;
+  const [x, w, packed, y] = [0, 1, 2, 4].map((at) => HEAP_BASE + at * line);
+  const X = new Uint8Array(memory.buffer, x, pixels * K), W = new Int8Array(memory.buffer, w, N * K);
+  for (let i = 0; i < X.length; i++) X[i] = (i * 7) % 16;
+  for (let i = 0; i < W.length; i++) W[i] = i % 3 ? (i * 37) % 256 : i % 2 ? 127 : -128;
+  kernels.dot_i8_pack(0, 2, w, packed, N, 1, K);
+  kernels.dot_i8(0, pixels, x, K, 0, pixels, 1, K, packed, D, y, N, N);
+  const row = (i: number): Uint8Array => X.subarray(Math.floor(i / N) * K, (Math.floor(i / N) + 1) * K);
+  return new Int32Array(memory.buffer, y, pixels * N).every((sum, i) => sum === row(i).reduce((total, value, k) => total + value * W[(i % N) * K + k], 0));
 }
 
 const isNode = typeof process !== "undefined" && process.versions?.node !== undefined;

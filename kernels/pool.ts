@@ -251,10 +251,11 @@ const WORK: Partial<Record<keyof Kernels, Work>> = {
   f32_depthwise: many(4, times(7, 8, 9, 10)), f32_depthwise_weight_grad: many(4, times(3, 7, 8, 9, 10)),
   spike_conv: times(4, 5, 10), spike_weight_grad: times(3, 5, 11), fixed_multiply_accumulate: times(4, 5, 8), fixed_accumulate: times(4, 5, 8),
   fixed_depthwise_multiply_accumulate: times(4, 5), fixed_depthwise_accumulate: times(4, 5),
+  dot_i8: times(4, 5, 10), spike_conv_i16: times(4, 5, 10),
   winograd_weights: many(8 * 36, moves(3)), f32_winograd_input: many(36, moves(8)), f32_winograd_multiply: many(8, times(3, 4)), f32_winograd_output: many(36, moves(7)),
 
   conv_pack: many(8, moves(3, 4)), conv_pack_transposed: many(8, moves(3, 2)), conv_unpack_weight_grad: moves(3),
-  spike_conv_pack: many(32, moves(3, 4)), fixed_pack: many(32, moves(3, 4)), fixed_to_f32: moves(4), nc4_pack: many(4, moves(5, 6)), nc4_pack_spikes: many(4, moves(5, 6)),
+  spike_conv_pack: many(32, moves(3, 4)), dot_i8_pack: many(8, moves(3, 4)), spike_conv_i16_pack: many(64, moves(3, 4)), spike_conv_i16_reach: moves(2, 3), fixed_pack: many(32, moves(3, 4)), fixed_to_f32: moves(4), nc4_pack: many(4, moves(5, 6)), nc4_pack_spikes: many(4, moves(5, 6)),
   spike_events: many(64, moves(4)), spike_events_above: many(64, moves(4)), f32_fire_integer_events: many(64, moves(4, 6)),
   spike_channel_events: many(192, moves(6)), spike_gradient_blocks: moves(5, 7),
   f32_copy_columns: moves(4), f32_mul_row: moves(3), f32_affine_row: moves(3), f32_gather_rows: moves(3), f32_norm_backward: moves(6),

@@ -227,6 +227,25 @@ export interface Kernels {
   /** n rows: y[p][j] = bias[j] + scale[j] * acc[p][j] (i32 to real; bias may be null).  y may be acc in the float32 builds. */
   fixed_to_f32: Kernel<[acc: Ptr, scale: Ptr, bias: Ptr, y: Ptr, N: Int]>;
 
+  // ── quantised inference: small whole numbers and integer weights, exact int32 sums (modulo 2^32) ─────────────────
+  /** n elements: y[i] (u8) = value of s[i], its window bit gone */
+  spike_values: Kernel<[s: Ptr, y: Ptr]>;
+  /** n = ceil(N/8) panels: packs w (i8) [N][taps][K] for dot_i8. packed: ceil(N/8)*8*taps*ceil(K/4)*4 bytes. */
+  dot_i8_pack: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int]>;
+  /**
+   * n output pixels: y[p][j] (i32) = sum_tap sum_k x[table[tap][p]][k] * w[j][tap][k].  x: bytes 0..D, 1 <= D <= 127, rows ldx bytes apart; table 0 (null): 1x1.
+   */
+  dot_i8: Kernel<[x: Ptr, ldx: Int, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, D: Int, y: Ptr, ldy: Int, N: Int]>;
+  /** n output channels: reach[j] (i32) = max over taps of sum_k |w[j][tap][k]|, w (i16) [N][taps][K] */
+  spike_conv_i16_reach: Kernel<[w: Ptr, reach: Ptr, taps: Int, K: Int]>;
+  /** n = ceil(N/64): packs w (i16) [N][taps][K] for spike_conv_i16. packed: ceil(N/64)*64*taps*K int16. */
+  spike_conv_i16_pack: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int]>;
+  /**
+   * n output pixels: y[p][j] (i32) = sum_tap sum over events (c, value) of pixel table[tap][p] of value * w[j][tap][c].  table 0 (null): 1x1.
+   * The events of `together` (>= 1) taps are summed in int16: right for values up to D where together * D * reach[j] <= 32767 for every j.
+   */
+  spike_conv_i16: Kernel<[events: Ptr, spans: Ptr, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, together: Int, y: Ptr, ldy: Int, N: Int]>;
+
   // ── losses: n rows or elements ──────────────────────────────────────────────────────────────────────────────────
   /** n rows: y[row] = softmax(x[row]) over `bins` */
   f32_softmax: Kernel<[x: Ptr, y: Ptr, bins: Int]>;

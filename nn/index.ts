@@ -1,6 +1,6 @@
 /** Layers, neurons, blocks, and what trains them. */
 export { Buffer, Module } from "./module.ts";
-export { BatchNorm2d, BatchNormPad, Conv2d, observeConvolutions, perTimestep, type Conv2dOptions, type NormOptions } from "./layers.ts";
+export { BatchNorm2d, BatchNormPad, Conv2d, Linear, observeConvolutions, perTimestep, type Conv2dOptions, type NormOptions } from "./layers.ts";
 export { AllConvBlock, ConvBlock, DownSampling, fold, RepConv, SeparableConv, SepRepConv, SpikingConv, unfold, type BlockOptions } from "./blocks.ts";
 export { ilif, ilifGen1, integrateAndFire, largestSpike, leaky } from "./neurons.ts";
 export * as surrogates from "./surrogates.ts";

@@ -1,6 +1,6 @@
 /** Layers on frames [N, H, W, C]. Sequences [T, B, H, W, C] pass through them with time folded into the batch. */
 import {
-  batchNorm, batchStatistics, conv2d, Parameter, padWith, reshape, tensor, valuesOf, Spikes, Tensor, type ConvAttributes, type Random, type RealArray, type Value,
+  batchNorm, batchStatistics, conv2d, linear, Parameter, padWith, reshape, tensor, valuesOf, Spikes, Tensor, type ConvAttributes, type Random, type RealArray, type Value,
 } from "../engine/index.ts";
 import { Buffer, Module } from "./module.ts";
 
@@ -22,6 +22,15 @@ export function observeConvolutions<R>(see: ConvolutionObserver, run: () => R): 
   try { return run(); } finally { observer = before; }
 }
 
+/** PyTorch's default: weight [out, ...] and bias from U(-1/sqrt(fanIn), 1/sqrt(fanIn)). */
+function resetByFanIn(random: Random, weight: Parameter, bias?: Parameter): void {
+  const bound = 1 / Math.sqrt(weight.size / weight.shape[0]);
+  for (const parameter of [weight, bias]) {
+    const values = parameter?.data ?? [];
+    for (let i = 0; i < values.length; i++) values[i] = random.uniform(-bound, bound);
+  }
+}
+
 export interface Conv2dOptions extends Partial<ConvAttributes> { bias?: boolean }
 
 /** Convolution [N, H, W, in] -> [N, OH, OW, out]; weight [out, kernel, kernel, in / groups]. */
@@ -37,14 +46,7 @@ export class Conv2d extends Module {
     this.bias = bias ? new Parameter([outChannels], "bias") : undefined;
   }
 
-  /** PyTorch's default: weight and bias from U(-1/sqrt(fanIn), 1/sqrt(fanIn)). */
-  override reset(random: Random): void {
-    const bound = 1 / Math.sqrt(this.weight.size / this.outChannels);
-    for (const parameter of [this.weight, this.bias]) {
-      const values = parameter?.data ?? [];
-      for (let i = 0; i < values.length; i++) values[i] = random.uniform(-bound, bound);
-    }
-  }
+  override reset(random: Random): void { resetByFanIn(random, this.weight, this.bias); }
 
   forward(x: Value): Tensor { return this.observed(x, conv2d(x, this.weight, this.bias, this.attributes)); }
 
@@ -60,6 +62,22 @@ export class Conv2d extends Module {
     observer?.(this, x, y);
     return y;
   }
+}
+
+/** y = x weight^T + bias on the last axis: [..., in] -> [..., out]; weight [out, in]. */
+export class Linear extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter | undefined;
+
+  constructor(readonly inFeatures: number, readonly outFeatures: number, { bias = true }: { bias?: boolean } = {}) {
+    super();
+    this.weight = new Parameter([outFeatures, inFeatures]);
+    this.bias = bias ? new Parameter([outFeatures], "bias") : undefined;
+  }
+
+  override reset(random: Random): void { resetByFanIn(random, this.weight, this.bias); }
+
+  forward(x: Tensor): Tensor { return linear(x, this.weight, this.bias); }
 }
 
 export interface NormOptions {

@@ -10,6 +10,8 @@ export * from "./pool";
 export * from "./neuron";
 export * from "./spike";
 export * from "./spike-grad";
+export * from "./spike-i16";
 export * from "./fixed";
+export * from "./dot";
 export * from "./loss";
 export * from "./optimizer";

@@ -47,6 +47,45 @@ ${lines(MR, (r) => `  store8(y + r${r} * ldy, f32x4.add(lo${r}, zero4), f32x4.ad
 `;
 };
 
+/**
+ * y[r][0..7] = sum_tap sum_k x[row r of the tap][k] * b[tap][k][0..7] in integers, four k at a time: x bytes 0..D, b int8 [k/4][8][4].
+ * Products are added in pairs, then as int16, of which 127 / D steps cannot overflow (2 * 128 * D * 127 / D < 2^15), then as int32.
+ * Relaxed SIMD also has a product that sums to int32 at once, but where the processor has none V8 makes five instructions of it, and V8 11 a wrong sum.
+ */
+const dotTile = (MR) => {
+  const pair = (sum, b) => `${sum} = i16x8.add(${sum}, pairs(${b}, s));`;
+  const widen = (wide, sum) => `${wide} = i32x4.add(${wide}, i32x4.extadd_pairwise_i16x8_s(${sum}));`;
+  const step = (u) => `${u ? `
+        if (k <= ${4 * u}) break;` : ""}
+        b0 = v128.load(w, ${32 * u}), b1 = v128.load(w, ${32 * u + 16});
+${lines(MR, (r) => `        s = v128.load32_splat(q${r}, ${4 * u}); ${pair(`lo${r}`, "b0")} ${pair(`hi${r}`, "b1")}`)}`;
+  return `
+export function dot_tile${MR}x8(
+  x: usize, ldx: usize, table: usize, nextTap: usize, taps: i32, K: i32, b: usize, D: i32, y: usize, ldy: usize, last: i32, columns: i32,
+): void {
+  const ${list(MR, (r) => `r${r} = <usize>min(${r}, last)`)};
+  const fitting = 127 / D << 2, tapBytes = <usize>(K + 3 & ~3) << 3;
+  let ${list(MR, (r) => `LO${r} = i32x4.splat(0), HI${r} = i32x4.splat(0)`)};
+  let b0: v128, b1: v128, s: v128;
+  for (let tap = 0; tap < taps; tap++, table += nextTap, b += tapBytes) {
+    let ${list(MR, (r) => `a${r} = x + r${r} * ldx`)};
+    if (table) {
+      const ${list(MR, (r) => `i${r} = load<i32>(table + (r${r} << 2))`)};
+      if ((${list(MR, (r) => `i${r}`, " & ")}) < 0) continue;
+${lines(MR, (r) => `      a${r} = rowOf(x, ldx, i${r});`)}
+    }
+    for (let left = K, slab = b; left > 0; left -= fitting, slab += fitting << 3, ${list(MR, (r) => `a${r} += fitting`)}) {
+      let ${list(MR, (r) => `lo${r} = i16x8.splat(0), hi${r} = i16x8.splat(0)`)};
+      for (let k = min(left, fitting), w = slab, ${list(MR, (r) => `q${r} = a${r}`)}; k > 0; k -= 16, w += 128, ${list(MR, (r) => `q${r} += 16`)}) {${range(4).map(step).join("")}
+      }
+${lines(MR, (r) => `      ${widen(`LO${r}`, `lo${r}`)} ${widen(`HI${r}`, `hi${r}`)}`)}
+    }
+  }
+${lines(MR, (r) => `  store8(y + r${r} * ldy, LO${r}, HI${r}, columns);`)}
+}
+`;
+};
+
 /** dwt[r][0..7] += sum_p x[row of p][r] * dy[p][0..7] for MR neighbouring input channels: the running sum goes on where it was. */
 const gradTile = (MR) => {
   const pixels = (row) => range(4).map((u) => `${u ? `
@@ -143,6 +182,9 @@ const written = "// Written by generate/microkernels.mjs.\n";
 writeFileSync(new URL("dense.ts", out), written
   + `import { madd, rowOf, store8 } from "../lanes";\n`
   + convTile(4) + gradTile(4));
+writeFileSync(new URL("dot.ts", out), written
+  + `import { pairs, rowOf, store8 } from "../lanes";\n`
+  + dotTile(3));
 writeFileSync(new URL("depthwise.ts", out), written
   + `import { LANES, addStrided, madd, storeLanes } from "../lanes";\n`
   + [3, 7].map(depthwiseRows).join("")

@@ -9,7 +9,9 @@ export interface Machine {
   /** Views that start at a byte address. Made late and never kept: they go empty when the memory grows. */
   real(pointer: number): RealArray;
   u8(pointer: number): Uint8Array;
+  i8(pointer: number): Int8Array;
   u16(pointer: number): Uint16Array;
+  i16(pointer: number): Int16Array;
   i32(pointer: number): Int32Array;
   f64(pointer: number): Float64Array;
 }
@@ -21,7 +23,9 @@ export function machine(memory: WebAssembly.Memory, real: "f32" | "f64"): Machin
     round: wide ? (x) => x : Math.fround,
     real: (pointer) => (wide ? new Float64Array(memory.buffer, pointer) : new Float32Array(memory.buffer, pointer)),
     u8: (pointer) => new Uint8Array(memory.buffer, pointer),
+    i8: (pointer) => new Int8Array(memory.buffer, pointer),
     u16: (pointer) => new Uint16Array(memory.buffer, pointer),
+    i16: (pointer) => new Int16Array(memory.buffer, pointer),
     i32: (pointer) => new Int32Array(memory.buffer, pointer),
     f64: (pointer) => new Float64Array(memory.buffer, pointer),
   };

@@ -14,6 +14,7 @@ import * as elementwise from "../../engine/ops/elementwise.ts";
 import * as geometry from "../../engine/ops/geometry.ts";
 import * as layout from "../../engine/ops/layout.ts";
 import * as loss from "../../engine/ops/loss.ts";
+import * as matmul from "../../engine/ops/matmul.ts";
 import * as neuron from "../../engine/ops/neuron.ts";
 import * as norm from "../../engine/ops/norm.ts";
 import * as pool from "../../engine/ops/pool.ts";
@@ -22,7 +23,7 @@ import { readdirSync } from "node:fs";
 import { ilif, ilifGen1 } from "../../nn/neurons.ts";
 import { atan, rectangular, sigmoid, triangular } from "../../nn/surrogates.ts";
 
-const FILES = { conv, depthwise, elementwise, geometry, layout, loss, neuron, norm, pool, winograd };
+const FILES = { conv, depthwise, elementwise, geometry, layout, loss, matmul, neuron, norm, pool, winograd };
 
 type AnyOp = ((...args: any[]) => any) & { readonly spec: any };
 type Apply = (op: AnyOp, ...x: Tensor[]) => Tensor;
@@ -90,6 +91,23 @@ row(norm.batchNorm, "of the batch, more rows than one block", [[2, 12, 12, 1], [
 row(norm.batchNorm, "for gamma and beta alone", [[3], [3]], (f, gamma, beta) => f(tensor([1, 2, 3, 4, 5, 7], [2, 3]), gamma, beta, statistics(3)));
 row(norm.mulRow, "more rows than one block", [[300, 1], [1]]);
 row(norm.mulRow, "for the row alone", [[3]], (f, r) => f(tensor([1, 2, 3, 4, 5, 7], [2, 3]), r));
+
+// ---- matrix products ----
+
+for (const [M, K, N] of [[1, 1, 1], [1, 17, 1], [3, 5, 7], [4, 1, 8], [17, 3, 9], [5, 8, 4], [2, 9, 17]]) {
+  row(matmul.linearOp, `[${M}, ${K}] to ${N}`, [[M, K], [N, K]], (f, x, w) => f(x, w, undefined));
+  row(matmul.linearOp, `[2, ${M}, ${K}] to ${N}, bias`, [[2, M, K], [N, K], [N]]);
+  row(matmul.matmul, `[${M}, ${K}] by [${K}, ${N}]`, [[M, K], [K, N]]);
+  row(matmul.matmul, `three of [${M}, ${K}] by [${K}, ${N}]`, [[3, M, K], [3, K, N]]);
+  row(matmul.matmul, `[2, 2, ${M}, ${K}] by one [${K}, ${N}]`, [[2, 2, M, K], [K, N]]);
+}
+row(matmul.linearOp, "[3], a vector", [[3], [5, 3], [5]]);
+row(matmul.linearOp, "more rows than one block", [[300, 1], [2, 1], [2]]);
+row(matmul.linearOp, "for the bias alone", [[3]], (f, b) => f(tensor([1, 2, 3, 4], [2, 2]), tensor([1, 2, 3, 4, 5, 6], [3, 2]), b));
+row(matmul.matmul, "[2, 3, 4, 5] by [2, 3, 5, 2]", [[2, 3, 4, 5], [2, 3, 5, 2]]);
+row(matmul.matmul, "x with itself", [[2, 3, 3]], (f, x) => f(x, x));
+row(matmul.matmul, "for the left alone", [[2, 3]], (f, a) => f(a, tensor([1, 2, 3], [3, 1])));
+row(matmul.matmul, "for the right alone", [[3, 2]], (f, b) => f(tensor([1, 2, 3, 4, 5, 6], [2, 3]), b));
 
 // ---- windows of pixels ----
 

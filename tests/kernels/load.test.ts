@@ -32,6 +32,16 @@ test("a build whose products are wrong is refused", () => {
   expect(probe((right) => ({ f32_gemm: (begin, end, ...rest) => right.f32_gemm(begin, end - 1, ...rest) }))).toBe(false);
 });
 
+test("a build that takes int8 weights for unsigned is refused", () => {
+  expect(probe((right, memory) => ({
+    dot_i8_pack: (begin, end, w, packed, N, taps, K) => {
+      right.dot_i8_pack(begin, end, w, packed, N, taps, K);
+      const P = new Int8Array(memory.buffer, packed, N * taps * K);
+      P.forEach((weight, i) => { P[i] = Math.abs(weight); });
+    },
+  }))).toBe(false);
+});
+
 test("strict arithmetic passes relaxed SIMD over, and refuses it where it is asked for", async () => {
   const { build, arithmetic } = await instantiateKernels({ arithmetic: "strict", threads: 1 });
   expect([build, arithmetic]).toEqual(["simd", "strict"]);
