@@ -1,4 +1,5 @@
 /** Memory and kernels of one build, laid out for timing, and the timing itself. */
+import { Bench } from "tinybench";
 import { HEAP_BASE, instantiateKernels, type LoadedKernels, type LoadOptions } from "../kernels/load.ts";
 import { Random } from "../engine/random.ts";
 
@@ -25,23 +26,31 @@ export class Desk {
     return pointer;
   }
 
-  /** Spike bytes 1..4 at the given density, windows open. */
-  spikes(size: number, density: number): number {
-    const pointer = this.bytes(size), view = new Uint8Array(this.loaded.memory.buffer, pointer, size);
-    for (let i = 0; i < size; i++) view[i] = 16 | (this.random.uniform() < density ? this.random.integer(1, 5) : 0);
+  /** Currents of neurons of which a share, `density`, fires integers 1..D. */
+  currents(size: number, density: number, D: number): number {
+    const pointer = this.bytes(4 * size), view = new Float32Array(this.loaded.memory.buffer, pointer, size);
+    for (let i = 0; i < size; i++) view[i] = this.random.uniform() < density ? this.random.uniform(0.51, D + 0.49) : this.random.uniform(-1, 0.49);
     return pointer;
   }
+
+  /** What stands there now, copied. */
+  read(pointer: number, size: number): Float32Array { return new Float32Array(this.loaded.memory.buffer, pointer, size).slice(); }
 }
 
+/** Milliseconds of warming that are enough for anything, and of turns that short runs get at least. */
+const WARM = 300, AT_LEAST = 250;
+
 /** Least milliseconds of each, run in turns so that a slow moment of the machine meets all of them. */
-export function fastest<Name extends string>(runs: Record<Name, () => void>, rounds = 15): Record<Name, number> {
-  const best = {} as Record<Name, number>, names = Object.keys(runs) as Name[];
-  for (let round = -3; round < rounds; round++) {
-    for (const name of names) {
-      const start = performance.now();
-      runs[name]();
-      const took = performance.now() - start;
-      if (round >= 0) best[name] = Math.min(best[name] ?? Infinity, took);
+export function fastest<Name extends string>(runs: Record<Name, () => unknown>, turns = 8): Record<Name, number> {
+  const names = Object.keys(runs) as Name[], best = Object.fromEntries(names.map((name) => [name, Infinity])) as Record<Name, number>;
+  const bench = new Bench({ time: 0, iterations: 2, warmup: false, throws: true });
+  for (const name of names) {
+    for (let call = 0, start = performance.now(); call < 3 && performance.now() - start < WARM; call++) runs[name](); // until the fast code is there
+    bench.add(name, () => { runs[name](); });
+  }
+  for (let turn = 0, start = performance.now(); turn < turns || performance.now() - start < AT_LEAST; turn++) {
+    for (const { name, result } of bench.runSync()) {
+      if (result.state === "completed") best[name as Name] = Math.min(best[name as Name], result.latency.min);
     }
   }
   return best;

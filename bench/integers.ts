@@ -22,7 +22,8 @@ export async function run(): Promise<unknown> {
     k.dot_i8_pack(N / 8, w, dense8, N, taps, C); // the bytes of reals are as good as any
     k.spike_conv_i16_pack(N / 64, w, sparse16, N, taps, C);
     for (const density of DENSITIES) {
-      const s = desk.spikes(P * C, density), rows = side === 1 ? 0 : table;
+      const s = desk.bytes(P * C), rows = side === 1 ? 0 : table;
+      k.f32_fire_integer(P * C, desk.currents(P * C, density, D), s, 1, P * C, 0.25, 1, D);
       k.spikes_to_f32(P * C, s, x);
       k.spike_events(Math.ceil(P / 64), s, events, spans, P, C);
       const ms = fastest({

@@ -1,14 +1,35 @@
-/** `npm run bench -- NAME`: prints a table, ends with one line of JSON. What was measured on which machine is kept in RESULTS.md. */
+/**
+ * `npm run bench -- NAME`: prints a table, ends with one line of JSON. What was measured on which machine is kept in RESULTS.md.
+ *
+ *   ops        GFLOP/s of the dense and depthwise kernels, and their share of the multiply-add peak
+ *   memory     GB/s of the kernels that do little with each byte, and their share of a copy
+ *   sparsity   spike convolutions against dense ones, over densities
+ *   peers      ours beside onnxruntime-web, TensorFlow.js and, where a python3 has it, PyTorch; the first run installs the first two in bench/peers
+ *   threads    two threads against one
+ *   step       a training step of the default network
+ *   model      SpikeYOLO-n: forward and training step, by each way of convolving spikes
+ *   winograd   input gradients by Winograd and of strided convolutions, against taps
+ *   integers   int8 dense and int16 sparse convolutions against float32
+ *   datasets   drawing, decoding, fitting and varying pictures
+ *
+ * Times are minima, and what is compared runs in turns: a shared machine slows down for seconds at a time. Ratios carry over, milliseconds do not. Everything
+ * runs in any Node from 20 on: after `npm run build`, `npx -y node@24 dist/bench/main.js ops` measures another one. To compare a change, run the bench before and
+ * after it more than once. A new row is one entry in the table of its file.
+ */
 import { cpus } from "node:os";
 
 /** Every bench by name; each returns what its JSON line holds. */
 const BENCHES: Record<string, () => Promise<{ run(): Promise<unknown> }>> = {
-  datasets: () => import("./datasets.ts"),
-  integers: () => import("./integers.ts"),
   ops: () => import("./ops.ts"),
+  memory: () => import("./memory.ts"),
   sparsity: () => import("./sparsity.ts"),
+  peers: () => import("./peers/main.ts"),
+  threads: () => import("./threads.ts"),
   step: () => import("./step.ts"),
   winograd: () => import("./winograd.ts"),
+  integers: () => import("./integers.ts"),
+  model: () => import("./model.ts"),
+  datasets: () => import("./datasets.ts"),
 };
 
 const [name = ""] = process.argv.slice(2);

@@ -115,10 +115,11 @@ function digest(files) {
   return hash.digest("hex");
 }
 
-/** Every file below a folder, as paths from the root with forward slashes. */
+/** Every file below a folder, as paths from the root with forward slashes, packages left out. */
 function filesIn(folder) {
   if (!existsSync(at(folder))) return [];
   return readdirSync(at(folder), { withFileTypes: true })
+    .filter(({ name }) => name !== "node_modules")
     .flatMap((entry) => (entry.isDirectory() ? filesIn(`${folder}/${entry.name}`) : [`${folder}/${entry.name}`]));
 }
 

@@ -25,7 +25,7 @@ interface Import { file: string; target: string }
 
 function sources(room: string): string[] {
   try {
-    return readdirSync(join(ROOT, room), { recursive: true, encoding: "utf8" }).filter((name) => /\.(ts|mjs)$/.test(name)).map((name) => join(room, name));
+    return readdirSync(join(ROOT, room), { recursive: true, encoding: "utf8" }).filter((name) => /\.(ts|mjs)$/.test(name) && !name.includes("node_modules")).map((name) => join(room, name));
   } catch { return []; }
 }
 

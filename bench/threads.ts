@@ -1,0 +1,38 @@
+/** What a second thread is worth: two hosts in one process, in turns. The workers of the one sleep while the other runs. */
+import { loadKernels, withHost } from "../engine/index.ts";
+import { spikeYOLO } from "../detection/index.ts";
+import { dense, depthwise, describe, describeDepthwise, sparse, type Shape } from "./convolutions.ts";
+import { Desk, fastest, print } from "./desk.ts";
+import { trainingStep } from "./step.ts";
+
+const SHAPE: Shape = { B: 1, S: 40, C: 256, N: 256, k: 3 }, LARGE: Shape = { ...SHAPE, k: 7 };
+const TURNS = 20;
+
+interface Row { name: string; on(desk: Desk): () => unknown }
+
+const ROWS: Row[] = [
+  { name: `${describe(SHAPE)}, forward`, on: (desk) => dense(desk, SHAPE).forward },
+  { name: `${describe(SHAPE)}, dX`, on: (desk) => dense(desk, SHAPE).inputGradient },
+  { name: `${describe(SHAPE)}, dW`, on: (desk) => dense(desk, SHAPE).weightGradient },
+  { name: `${describe(SHAPE)}, 10 % spikes, forward`, on: (desk) => sparse(desk, SHAPE, 0.1).forward },
+  { name: `${describe(SHAPE)}, 10 % spikes, dW`, on: (desk) => sparse(desk, SHAPE, 0.1).weightGradient },
+  { name: `${describeDepthwise(LARGE)}, forward`, on: (desk) => depthwise(desk, LARGE).forward },
+  { name: `${describeDepthwise(LARGE)}, dW`, on: (desk) => depthwise(desk, LARGE).weightGradient },
+];
+
+export async function run(): Promise<unknown> {
+  const results = [];
+  const [single, double] = [await Desk.of({ threads: 1 }), await Desk.of({ threads: 2 })];
+  for (const { name, on } of ROWS) results.push({ name, ...fastest({ one: on(single), two: on(double) }, TURNS) });
+  await double.loaded.stop();
+
+  const [one, two] = await Promise.all([1, 2].map(async (threads) => {
+    const host = await loadKernels({ threads }), step = withHost(host, () => trainingStep(spikeYOLO.tiny, 8, 128));
+    return { host, step: () => withHost(host, () => step("auto")) };
+  }));
+  results.push({ name: "training step, tiny, 8 of 128 x 128", ...fastest({ one: one.step, two: two.step }, TURNS) });
+  await two.host.stop();
+
+  print(["ms", "one thread", "two", "times"], results.map(({ name, one, two }) => [name, one, two, one / two]));
+  return results;
+}
