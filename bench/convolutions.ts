@@ -78,7 +78,7 @@ export function depthwise(desk: Desk, { B, S, C, k: side }: DepthwiseShape) {
     x, w, dy, y, dx, dw, pack, packGradient,
     forward: () => k.f32_depthwise(B * blocks, x4, w4, 0, y, C, H, H, S, S, side, side, 1, 1),
     inputGradient: () => k.f32_depthwise(B * blocks, dy4, turned, 0, dx, C, H, H, S, S, side, side, 1, 1),
-    weightGradient: () => k.f32_depthwise_weight_grad(blocks, x4, dy, dw, B, C, H, H, S, S, side, side, 1, 1),
+    weightGradient: () => k.f32_depthwise_weight_grad(blocks, x4, dy4, dw, B, C, H, H, S, S, side, side, 1, 1, H, H, halo, halo, 1),
   };
 }
 

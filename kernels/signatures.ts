@@ -127,8 +127,14 @@ export interface Kernels {
   depthwise_pack: Kernel<[w: Ptr, w4: Ptr, C: Int, taps: Int, flip: Int]>;
   /** n = B*ceil(C/4) planes: y[b][oy][ox][c] = bias[c] + sum_tap x4[b][c][oy*stride + ky*dilation][ox*stride + kx*dilation] * w[c][tap];  y is NHWC */
   f32_depthwise: Kernel<[x4: Ptr, w4: Ptr, bias: Ptr, y: Ptr, C: Int, Hp: Int, Wp: Int, OH: Int, OW: Int, kh: Int, kw: Int, stride: Int, dilation: Int]>;
-  /** n = ceil(C/4): dw[c][tap] = sum over b, oy, ox of x4[b][c][oy*stride + ky*dilation][ox*stride + kx*dilation] * dy[b][oy][ox][c] */
-  f32_depthwise_weight_grad: Kernel<[x4: Ptr, dy: Ptr, dw: Ptr, B: Int, C: Int, Hp: Int, Wp: Int, OH: Int, OW: Int, kh: Int, kw: Int, stride: Int, dilation: Int]>;
+  /**
+   * n = ceil(C/4): dw[c][tap] = sum over b, oy, ox of x4[b][c][oy*stride + ky*dilation][ox*stride + kx*dilation] * dy[b][oy][ox][c], with dy as nc4_pack
+   * lays it into planes dy4 [Hg][Wg] by top, left and step: those of the input gradient serve, if all of dy is in them.
+   */
+  f32_depthwise_weight_grad: Kernel<[
+    x4: Ptr, dy4: Ptr, dw: Ptr, B: Int, C: Int, Hp: Int, Wp: Int, OH: Int, OW: Int, kh: Int, kw: Int, stride: Int, dilation: Int,
+    Hg: Int, Wg: Int, top: Int, left: Int, step: Int,
+  ]>;
 
   // ── pooling, upsampling, padding ────────────────────────────────────────────────────────────────────────────────
   /** n output rows of pixels (B*OH): max over k x k, padding counts as -inf. argmax (u8, B*OH*OW*C) gets ky*k+kx of the first maximum in row-major order. */

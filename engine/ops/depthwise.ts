@@ -20,19 +20,19 @@ export function depthwiseForward(x: Value, weight: Tensor, bias: Tensor | undefi
   k.f32_depthwise(g.B * blocks(g), x4, w4, bias?.ptr ?? 0, y.ptr, g.C, Hp, Wp, g.OH, g.OW, g.kh, g.kw, g.stride, g.dilation);
 }
 
-/** dx is the same convolution of dy, spread by the stride, with the kernel turned around; dw sums x4 times dy for each tap. */
+/** dx is the same convolution of dy, spread by the stride, with the kernel turned around; dw sums x4 times dy for each tap. Both read one layout of dy. */
 export function depthwiseBackward(dy: Tensor, x: Value, weight: Tensor, dx: Tensor | undefined, dw: Tensor | undefined, g: Geometry): void {
   const { kernels: k, memory, bytes } = host();
-  if (dx) {
-    const Hp = g.H + g.dilation * (g.kh - 1), Wp = g.W + g.dilation * (g.kw - 1);
-    const dy4 = memory.workspace(4 * blocks(g) * g.B * Hp * Wp * bytes);
-    const top = g.dilation * (g.kh - 1) - g.padding, left = g.dilation * (g.kw - 1) - g.padding;
-    k.nc4_pack(g.B * blocks(g), dy.ptr, dy4, g.OH, g.OW, g.C, Hp, Wp, top, left, g.stride);
-    k.f32_depthwise(g.B * blocks(g), dy4, packedWeight(weight, g, true), 0, dx.ptr, g.C, Hp, Wp, g.H, g.W, g.kh, g.kw, 1, g.dilation);
-  }
+  const reachY = g.dilation * (g.kh - 1), reachX = g.dilation * (g.kw - 1);
+  const plane = dx ? { H: g.H + reachY, W: g.W + reachX, top: reachY - g.padding, left: reachX - g.padding, step: g.stride } : { H: g.OH, W: g.OW, top: 0, left: 0, step: 1 };
+  const dy4 = memory.workspace(4 * blocks(g) * g.B * plane.H * plane.W * bytes);
+  k.nc4_pack(g.B * blocks(g), dy.ptr, dy4, g.OH, g.OW, g.C, plane.H, plane.W, plane.top, plane.left, plane.step);
+  if (dx) k.f32_depthwise(g.B * blocks(g), dy4, packedWeight(weight, g, true), 0, dx.ptr, g.C, plane.H, plane.W, g.H, g.W, g.kh, g.kw, 1, g.dilation);
   if (dw) {
     const { x4, Hp, Wp } = inputPlanes(x, g);
-    k.f32_depthwise_weight_grad(blocks(g), x4, dy.ptr, dw.ptr, g.B, g.C, Hp, Wp, g.OH, g.OW, g.kh, g.kw, g.stride, g.dilation);
+    k.f32_depthwise_weight_grad(
+      blocks(g), x4, dy4, dw.ptr, g.B, g.C, Hp, Wp, g.OH, g.OW, g.kh, g.kw, g.stride, g.dilation, plane.H, plane.W, plane.top, plane.left, plane.step,
+    );
   }
 }
 

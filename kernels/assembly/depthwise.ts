@@ -4,8 +4,8 @@
  *
  *   x4 [B][C/4][Hp][Wp][4]    w4 [C/4][taps][4]    y [B][OH][OW][C]
  *
- * Ten (or eight) neighbouring output pixels are summed in registers. Four planes share the cache lines of an NHWC row, so every
- * kernel here takes groups of up to four planes through one row, or one band of rows, before the next.
+ * Ten (or eight) neighbouring output pixels are summed in registers. Four planes share the cache lines of an NHWC row, so what reads or
+ * writes such rows takes groups of up to four planes through one tile, one row, or one band of rows, before the next.
  */
 import { depthwise_grad1x7, depthwise_grad3x3, depthwise_rows3x3, depthwise_rows7x7 } from "./generated/depthwise";
 import { LANES, addStrided, at, madd, storeLanes } from "./lanes";
@@ -27,6 +27,10 @@ const PIXEL: usize = 16;
 /** Output rows in a band: about 256 pixels, whose lines stay in L2 while a group passes over them. */
 // @ts-ignore: decorator
 @inline function bandOf(OW: i32): i32 { return max(1, 256 / OW); }
+
+/** Output pixels in a band of the weight gradient: sums of so many products stay near, and adding them to dw costs nothing. */
+// @ts-ignore: decorator
+@inline const GRADIENT_BAND: i32 = 1024;
 
 /** v with the lanes from `count` on cleared. */
 // @ts-ignore: decorator
@@ -98,15 +102,20 @@ export function f32_depthwise(
   const rowBytes = <usize>Wp * PIXEL, ldy = at(0, C), band = bandOf(OW);
   for (let group = begin, next = 0; group < end; group = next) {
     next = groupEnd(group, blocks, end);
+    if (dense && (kw == 3 || kw == 7)) {
+      const c = group % blocks * LANES, channels = min(LANES * (next - group), C - c);
+      const q = x4 + <usize>(group * Hp) * rowBytes, planeBytes = <usize>Hp * rowBytes, w = w4 + <usize>(group % blocks * kh * kw) * PIXEL;
+      const bias4 = bias ? at(bias, c) : 0, to = at(y, group / blocks * OH * OW * C + c);
+      if (kw == 3) depthwise_rows3x3(q, rowBytes, planeBytes, w, bias4, to, ldy, OH, OW, channels);
+      else depthwise_rows7x7(q, rowBytes, planeBytes, w, bias4, to, ldy, OH, OW, channels);
+      continue;
+    }
     for (let oy = 0; oy < OH; oy += band) {
       const rows = min(band, OH - oy);
       for (let plane = group; plane < next; plane++) {
         const b = plane / blocks, block = plane % blocks, c = block * LANES, channels = min(LANES, C - c);
         const q = x4 + <usize>(plane * Hp + oy * stride) * rowBytes, w = w4 + <usize>(block * kh * kw) * PIXEL;
-        const bias4 = bias ? at(bias, c) : 0, to = at(y, (b * OH + oy) * OW * C + c);
-        if (dense && kw == 3) depthwise_rows3x3(q, rowBytes, w, bias4, to, ldy, rows, OW, channels);
-        else if (dense && kw == 7) depthwise_rows7x7(q, rowBytes, w, bias4, to, ldy, rows, OW, channels);
-        else anyRows(q, rowBytes, w, bias4, to, ldy, rows, OW, kh, kw, stride, dilation, channels);
+        anyRows(q, rowBytes, w, bias ? at(bias, c) : 0, at(y, (b * OH + oy) * OW * C + c), ldy, rows, OW, kh, kw, stride, dilation, channels);
       }
     }
   }
@@ -143,44 +152,37 @@ function anyRows(
 }
 
 /**
- * dw[c][tap] = sum over b, oy, ox of x4[b][c][oy*stride + ky*dilation][ox*stride + kx*dilation] * dy[b][oy][ox][c]
+ * dw[c][tap] = sum over b, oy, ox of x4[b][c][oy*stride + ky*dilation][ox*stride + kx*dilation] * dy4[b][c][top + oy*step][left + ox*step]
  *
  * A band of rows is summed in registers, then added to dw.
  */
 export function f32_depthwise_weight_grad(
-  begin: i32, end: i32, x4: usize, dy: usize, dw: usize, B: i32, C: i32, Hp: i32, Wp: i32, OH: i32, OW: i32,
-  kh: i32, kw: i32, stride: i32, dilation: i32,
+  begin: i32, end: i32, x4: usize, dy4: usize, dw: usize, B: i32, C: i32, Hp: i32, Wp: i32, OH: i32, OW: i32,
+  kh: i32, kw: i32, stride: i32, dilation: i32, Hg: i32, Wg: i32, top: i32, left: i32, step: i32,
 ): void {
-  const blocks = blocksOf(C), taps = kh * kw, dense = stride == 1 && dilation == 1 && kh == kw;
-  const rowBytes = <usize>Wp * PIXEL, ldy = at(0, C), ldw = at(0, taps), band = bandOf(OW);
+  const blocks = blocksOf(C), taps = kh * kw, dense = stride == 1 && dilation == 1 && step == 1 && kh == kw;
+  const rowX = <usize>Wp * PIXEL, rowG = <usize>Wg * PIXEL, ldw = at(0, taps), band = max(1, GRADIENT_BAND / OW);
   memory.fill(at(dw, begin * LANES * taps), 0, at(0, (min(C, end * LANES) - begin * LANES) * taps));
-  for (let group = begin, next = 0; group < end; group = next) {
-    next = groupEnd(group, blocks, end);
+  for (let block = begin; block < end; block++) {
+    const c = block * LANES, channels = min(LANES, C - c), to = at(dw, c * taps);
     for (let b = 0; b < B; b++) for (let oy = 0; oy < OH; oy += band) {
-      const rows = min(band, OH - oy);
-      for (let block = group; block < next; block++) {
-        const c = block * LANES, channels = min(LANES, C - c), to = at(dw, c * taps), g = at(dy, (b * OH + oy) * OW * C + c);
-        const x = x4 + <usize>((b * blocks + block) * Hp + oy * stride) * rowBytes;
-        if (dense && kw == 3) depthwise_grad3x3(x, rowBytes, g, ldy, rows, OW, to, ldw, channels);
-        else if (dense && kw == 7) {
-          for (let ky = 0; ky < 7; ky++) depthwise_grad1x7(x + <usize>ky * rowBytes, rowBytes, g, ldy, rows, OW, at(to, ky * 7), ldw, channels);
-        } else {
-          for (let tap = 0; tap < taps; tap++) {
-            const q = x + <usize>(tap / kw * dilation) * rowBytes + <usize>(tap % kw * dilation) * PIXEL;
-            tapGrad(q, rowBytes, g, ldy, rows, OW, stride, at(to, tap), ldw, channels);
-          }
-        }
+      const rows = min(band, OH - oy), plane = b * blocks + block;
+      const x = x4 + <usize>(plane * Hp + oy * stride) * rowX, g = dy4 + <usize>((plane * Hg + top + oy * step) * Wg + left) * PIXEL;
+      if (dense && kw == 3) depthwise_grad3x3(x, rowX, g, rowG, rows, OW, to, ldw, channels);
+      else if (dense && kw == 7) for (let ky = 0; ky < 7; ky++) depthwise_grad1x7(x + <usize>ky * rowX, rowX, g, rowG, rows, OW, at(to, ky * 7), ldw, channels);
+      else for (let tap = 0; tap < taps; tap++) {
+        const q = x + <usize>(tap / kw * dilation) * rowX + <usize>(tap % kw * dilation) * PIXEL;
+        tapGrad(q, rowX, stride, g, rowG, step, rows, OW, at(to, tap), ldw, channels);
       }
     }
   }
 }
 
-/** One tap of a band: dw += sum of x[oy*stride][ox*stride] * dy[oy][ox] */
-function tapGrad(x: usize, rowBytes: usize, dy: usize, ldy: usize, rows: i32, OW: i32, stride: i32, dw: usize, ldw: usize, channels: i32): void {
+/** One tap of a band: dw += sum of x[oy*stride][ox*stride] * dy[oy*step][ox*step] */
+function tapGrad(x: usize, rowX: usize, stride: i32, dy: usize, rowG: usize, step: i32, rows: i32, OW: i32, dw: usize, ldw: usize, channels: i32): void {
   let sum4 = f32x4.splat(0);
-  for (let oy = 0; oy < rows; oy++, x += <usize>stride * rowBytes) {
-    let q = x;
-    for (let ox = 0; ox < OW; ox++, q += <usize>stride * PIXEL, dy += ldy) sum4 = madd(v128.load(q), v128.load(dy), sum4);
+  for (let oy = 0; oy < rows; oy++, x += <usize>stride * rowX, dy += <usize>step * rowG) {
+    for (let ox = 0, q = x, g = dy; ox < OW; ox++, q += <usize>stride * PIXEL, g += <usize>step * PIXEL) sum4 = madd(v128.load(q), v128.load(g), sum4);
   }
   addStrided(dw, ldw, sum4, channels);
 }

@@ -111,32 +111,57 @@ ${lines(MR, (r) => `  ${r ? `if (${r} < rows) ` : ""}store8(to${r}, lo${r}, hi${
 `;
 };
 
-/** y[i] = bias + sum_ky sum_kx q[ky][i + kx] * w[ky][kx] for W neighbouring output pixels of four channels. */
-const depthwiseTile = (k, W) => `
+/** Loads of x that a basic block may hold beside the accumulators: V8 11 loads all of a block before it computes, `if (pointer)`, always true, ends one. */
+const inBlocks = (steps, each, pointer) => range(Math.ceil(steps.length / each)).map((i) => {
+  const block = steps.slice(i * each, (i + 1) * each).join("\n      ");
+  return i ? `
+    if (${pointer}) {
+      ${block}
+    }` : `
+      ${block}`;
+}).join("");
+
+/**
+ * y[i] = bias + sum_ky sum_kx q[ky][i + kx] * w[ky][kx] for W neighbouring output pixels of four channels. The columns of the kernel go in groups whose
+ * weights stay in registers, so that an input pixel is loaded once for a group and meets all outputs that see it.
+ */
+const depthwiseTile = (k, W, groups, each) => {
+  const firsts = groups.map((_, g) => groups.slice(0, g).reduce((a, b) => a + b, 0));
+  const pixel = (first, size) => (j) => `x = v128.load(q, ${16 * (first + j)}); ${range(size).filter((i) => j - i >= 0 && j - i < W).map((i) => `y${j - i} = madd(x, w${i}, y${j - i});`).join(" ")}`;
+  const group = (size, g) => `
+    ${list(size, (i) => `w${i} = v128.load(w, ${16 * (firsts[g] + i)});`, " ")}${inBlocks(range(W + size - 1).map(pixel(firsts[g], size)), each, "q")}`;
+  return `
 // @ts-ignore: decorator
 @inline function tile${k}x${k}w${W}(q: usize, rowBytes: usize, w: usize, bias4: v128, y: usize, ldy: usize, channels: i32): void {
   let ${list(W, (i) => `y${i} = bias4`)};
-  for (let ky = 0; ky < ${k}; ky++, q += rowBytes, w += ${16 * k}) {
-    let w4: v128;
-${lines(k, (kx) => `    w4 = v128.load(w, ${16 * kx}); ${list(W, (i) => `y${i} = madd(v128.load(q, ${16 * (i + kx)}), w4, y${i});`, " ")}`)}
+  let x: v128, ${list(Math.max(...groups), (i) => `w${i}: v128`)};
+  for (let ky = 0; ky < ${k}; ky++, q += rowBytes, w += ${16 * k}) {${groups.map(group).join("")}
   }
-  if (channels == LANES) {
+  if (channels >= LANES) {
 ${lines(W, (i) => `    v128.store(y${i ? ` + ${i} * ldy` : ""}, y${i});`)}
   } else {
 ${lines(W, (i) => `    storeLanes(y${i ? ` + ${i} * ldy` : ""}, y${i}, channels);`)}
   }
 }
 `;
+};
 
-/** Rows of outputs in tiles; the last tile of a row steps back and repeats what it overlaps, so that nothing is left over. */
-const depthwiseRows = (k) => {
+/**
+ * Rows of outputs in tiles; the last tile of a row steps back and repeats what it overlaps, so that nothing is left over. A tile is done for all planes
+ * of the group, at most four that share cache lines of y, before the next.
+ */
+const depthwiseRows = (k, tiles) => {
   const row = (W) => `for (let ox = 0; ox < OW; ox += ${W}) {
       const i = <usize>min(ox, OW - ${W});
-      tile${k}x${k}w${W}(q + (i << 4), rowBytes, w, bias4, y + i * ldy, ldy, channels);
+      let from = q + (i << 4), taps = w, to = y + i * ldy, b = bias;
+      for (let left = channels; left > 0; left -= LANES, from += planeBytes, taps += ${16 * k * k}, to += 16, b += 16) {
+        tile${k}x${k}w${W}(from, rowBytes, taps, bias ? v128.load(b) : f32x4.splat(0), to, ldy, left);
+      }
     }`;
-  return `${[10, 8, 4, 1].map((W) => depthwiseTile(k, W)).join("")}
-export function depthwise_rows${k}x${k}(q: usize, rowBytes: usize, w: usize, bias: usize, y: usize, ldy: usize, rows: i32, OW: i32, channels: i32): void {
-  const bias4 = bias ? v128.load(bias) : f32x4.splat(0);
+  return `${tiles.map(([W, groups, each]) => depthwiseTile(k, W, groups, each)).join("")}
+export function depthwise_rows${k}x${k}(
+  q: usize, rowBytes: usize, planeBytes: usize, w: usize, bias: usize, y: usize, ldy: usize, rows: i32, OW: i32, channels: i32,
+): void {
   const ten = OW >= 10 && (OW + 9) / 10 * 10 <= (OW + 7) / 8 * 8; // the wider tile, unless it repeats more than the other
   for (let oy = 0; oy < rows; oy++, q += rowBytes, y += <usize>OW * ldy) {
     if (ten) ${row(10)}
@@ -148,28 +173,27 @@ export function depthwise_rows${k}x${k}(q: usize, rowBytes: usize, w: usize, bia
 `;
 };
 
-/** dw[ky][kx] += sum over rows and columns of x[oy + ky][ox + kx] * dy[oy][ox] for kh x kw taps of four channels, U pixels at a time. */
+/** dw[ky][kx] += sum over rows and columns of x[oy + ky][ox + kx] * dy[oy][ox] for kh x kw taps of four channels, U pixels of dy in registers at a time. */
 const depthwiseGrad = (kh, kw, U) => {
-  const pixels = (U) => `
-${lines(U, (i) => `      g${i} = v128.load(g${i ? ` + ${i} * ldy` : ""});`)}
-${lines(kh, (ky) => lines(U + kw - 1, (j) => {
-    const taps = range(kw).filter((kx) => j - kx >= 0 && j - kx < U);
-    return `      v = v128.load(q${ky}, ${16 * j}); ${taps.map((kx) => `d${ky}${kx} = madd(v, g${j - kx}, d${ky}${kx});`).join(" ")}`;
-  }))}
-      ${list(kh, (ky) => `q${ky} += ${16 * U}`)}, g += ${U} * ldy, ox += ${U};`;
+  const pixels = (U) => {
+    const step = (ky) => (j) => `v = v128.load(q${ky}, ${16 * j}); ${range(kw).filter((kx) => j - kx >= 0 && j - kx < U).map((kx) => `d${ky}${kx} = madd(v, g${j - kx}, d${ky}${kx});`).join(" ")}`;
+    return `
+      ${list(U, (i) => `g${i} = v128.load(g, ${16 * i});`, " ")}${inBlocks(range(kh).flatMap((ky) => range(U + kw - 1).map(step(ky))), 2, "g")}
+      ${list(kh, (ky) => `q${ky} += ${16 * U}`)}, g += ${16 * U};`;
+  };
   return `
 export function depthwise_grad${kh}x${kw}(
-  x: usize, rowBytes: usize, dy: usize, ldy: usize, rows: i32, OW: i32, dw: usize, ldw: usize, channels: i32,
+  x: usize, rowX: usize, dy: usize, rowG: usize, rows: i32, OW: i32, dw: usize, ldw: usize, channels: i32,
 ): void {
   let ${range(kh).map((ky) => list(kw, (kx) => `d${ky}${kx} = f32x4.splat(0)`)).join(", ")};
   let v: v128, ${list(U, (i) => `g${i}: v128`)};
-  for (let row = 0; row < rows; row++, x += rowBytes, dy += <usize>OW * ldy) {
-    let ${list(kh, (ky) => `q${ky} = x${ky ? ` + ${ky} * rowBytes` : ""}`)}, g = dy, ox = 0;
-    while (ox <= OW - ${U}) {${list(4, (u) => (u ? `
-      if (ox > OW - ${U}) break;` : "") + pixels(U), "")}
-    }${U > 1 ? `
-    while (ox < OW) {${pixels(1)}
-    }` : ""}
+  for (let row = 0; row < rows; row++, x += rowX, dy += rowG) {
+    const end = dy + (<usize>OW << 4);
+    let ${list(kh, (ky) => `q${ky} = x${ky ? ` + ${ky} * rowX` : ""}`)}, g = dy;
+    while (g + ${16 * U} <= end) {${pixels(U)}
+    }
+    while (g < end) {${pixels(1)}
+    }
   }
 ${lines(kh, (ky) => lines(kw, (kx) => `  addStrided(dw + ${4 * (ky * kw + kx)}, ldw, d${ky}${kx}, channels);`))}
 }
@@ -187,6 +211,7 @@ writeFileSync(new URL("dot.ts", out), written
   + dotTile(3));
 writeFileSync(new URL("depthwise.ts", out), written
   + `import { LANES, addStrided, madd, storeLanes } from "../lanes";\n`
-  + [3, 7].map(depthwiseRows).join("")
-  + depthwiseGrad(3, 3, 4) + depthwiseGrad(1, 7, 1));
+  + depthwiseRows(3, [[10, [3], 2], [8, [3], 2], [4, [3], 2], [1, [3], 1]])
+  + depthwiseRows(7, [[10, [3, 2, 2], 1], [8, [4, 3], 2], [4, [7], 2], [1, [7], 2]])
+  + depthwiseGrad(3, 3, 4) + depthwiseGrad(1, 7, 4));
 writeFileSync(new URL("spikes.ts", out), written + spikeKernels);

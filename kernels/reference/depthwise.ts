@@ -73,17 +73,18 @@ export const depthwise = ({ real, u8, round }: Machine) => {
     },
 
     f32_depthwise_weight_grad(
-      begin: number, end: number, x4: number, dy: number, dw: number, B: number, C: number, Hp: number, Wp: number,
-      OH: number, OW: number, kh: number, kw: number, stride: number, dilation: number,
+      begin: number, end: number, x4: number, dy4: number, dw: number, B: number, C: number, Hp: number, Wp: number,
+      OH: number, OW: number, kh: number, kw: number, stride: number, dilation: number, Hg: number, Wg: number, top: number, left: number, step: number,
     ): void {
-      const X4 = real(x4), DY = real(dy), DW = real(dw), blocks = blocksOf(C);
+      const X4 = real(x4), DY4 = real(dy4), DW = real(dw), blocks = blocksOf(C);
       for (let c = begin * LANES; c < Math.min(C, end * LANES); c++) {
         for (let ky = 0; ky < kh; ky++) for (let kx = 0; kx < kw; kx++) {
           let sum = 0;
           for (let b = 0; b < B; b++) for (let oy = 0; oy < OH; oy++) for (let ox = 0; ox < OW; ox++) {
             const plane = b * blocks + Math.floor(c / LANES);
             const pixel = (plane * Hp + oy * stride + ky * dilation) * Wp + ox * stride + kx * dilation;
-            sum = round(sum + round(X4[pixel * LANES + (c % LANES)] * DY[((b * OH + oy) * OW + ox) * C + c]));
+            const fed = (plane * Hg + top + oy * step) * Wg + left + ox * step;
+            sum = round(sum + round(X4[pixel * LANES + (c % LANES)] * DY4[fed * LANES + (c % LANES)]));
           }
           DW[(c * kh + ky) * kw + kx] = sum;
         }

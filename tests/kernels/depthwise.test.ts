@@ -20,7 +20,7 @@ function sizes(c: Depthwise) {
   return { OH, OW, blocks, Hp, Wp, reachY, reachX, gradHp: c.H + reachY, gradWp: c.W + reachX, taps: c.kh * c.kw, planes: c.B * blocks, inputs: c.B * c.H * c.W * c.C, outputs: c.B * OH * OW * c.C };
 }
 
-interface Placed { x: number; dy: number; w: number; bias: number; x4: number; w4: number; flipped: number; dy4: number; y: number; dx: number; dw: number }
+interface Placed { x: number; dy: number; w: number; bias: number; x4: number; w4: number; flipped: number; dy4: number; plain4: number; y: number; dx: number; dw: number }
 
 /** Inputs, planes and packed weights of one convolution in one build; outputs are NaN. */
 function place(bench: Workbench, c: Depthwise, map: (v: number) => number = (v) => v): Placed {
@@ -30,10 +30,11 @@ function place(bench: Workbench, c: Depthwise, map: (v: number) => number = (v) 
     x: bench.real(values(s.inputs, 1).map(map)), dy: bench.real(values(s.outputs, 2).map(map)), w: bench.real(values(c.C * s.taps, 3).map(map)),
     bias: c.bias ? bench.real(values(c.C, 4).map(map)) : 0,
     x4: bench.real(s.planes * s.Hp * s.Wp * 4), w4: bench.real(s.blocks * s.taps * 4), flipped: bench.real(s.blocks * s.taps * 4),
-    dy4: bench.real(s.planes * s.gradHp * s.gradWp * 4), y: bench.real(s.outputs), dx: bench.real(s.inputs), dw: bench.real(c.C * s.taps),
+    dy4: bench.real(s.planes * s.gradHp * s.gradWp * 4), plain4: bench.real(s.planes * s.OH * s.OW * 4), y: bench.real(s.outputs), dx: bench.real(s.inputs), dw: bench.real(c.C * s.taps),
   };
   k.nc4_pack(s.planes, at.x, at.x4, c.H, c.W, c.C, s.Hp, s.Wp, c.padding, c.padding, 1);
   k.nc4_pack(s.planes, at.dy, at.dy4, s.OH, s.OW, c.C, s.gradHp, s.gradWp, s.reachY - c.padding, s.reachX - c.padding, c.stride);
+  k.nc4_pack(s.planes, at.dy, at.plain4, s.OH, s.OW, c.C, s.OH, s.OW, 0, 0, 1);
   k.depthwise_pack(s.blocks, at.w, at.w4, c.C, s.taps, 0);
   k.depthwise_pack(s.blocks, at.w, at.flipped, c.C, s.taps, 1);
   return at;
@@ -44,8 +45,14 @@ function run(bench: Workbench, c: Depthwise, map?: (v: number) => number): { y: 
   const s = sizes(c), { kernels: k } = bench, at = place(bench, c, map);
   k.f32_depthwise(s.planes, at.x4, at.w4, at.bias, at.y, c.C, s.Hp, s.Wp, s.OH, s.OW, c.kh, c.kw, c.stride, c.dilation);
   k.f32_depthwise(s.planes, at.dy4, at.flipped, 0, at.dx, c.C, s.gradHp, s.gradWp, c.H, c.W, c.kh, c.kw, 1, c.dilation);
-  k.f32_depthwise_weight_grad(s.blocks, at.x4, at.dy, at.dw, c.B, c.C, s.Hp, s.Wp, s.OH, s.OW, c.kh, c.kw, c.stride, c.dilation);
-  return { y: bench.readReal(at.y, s.outputs), dx: bench.readReal(at.dx, s.inputs), dw: bench.readReal(at.dw, c.C * s.taps) };
+  const shape = [c.B, c.C, s.Hp, s.Wp, s.OH, s.OW, c.kh, c.kw, c.stride, c.dilation] as const;
+  k.f32_depthwise_weight_grad(s.blocks, at.x4, at.plain4, at.dw, ...shape, s.OH, s.OW, 0, 0, 1);
+  const dw = bench.readReal(at.dw, c.C * s.taps), top = s.reachY - c.padding, left = s.reachX - c.padding;
+  if (top >= 0 && left >= 0) {
+    k.f32_depthwise_weight_grad(s.blocks, at.x4, at.dy4, at.dw, ...shape, s.gradHp, s.gradWp, top, left, c.stride);
+    expectWithin(bench.readReal(at.dw, c.C * s.taps), dw, dw.map(() => Math.max(...dw.map(Math.abs))), c.B * s.OH * s.OW, `${bench.loaded.build} dw from the planes of dx`);
+  }
+  return { y: bench.readReal(at.y, s.outputs), dx: bench.readReal(at.dx, s.inputs), dw };
 }
 
 /** |got - want| <= (terms + 2) * 2^-24 * sum of |terms|: no summation order in float32 can be further off. */
@@ -146,7 +153,7 @@ describe("ranges", () => {
       ["nc4_pack_spikes", s.planes, (b, e) => r.nc4_pack_spikes(b, e, spikes, x4, ...pad), x4, s.planes * s.Hp * s.Wp * 4, plane],
       ["depthwise_pack", s.blocks, (b, e) => r.depthwise_pack(b, e, at.w, w4, c.C, s.taps, 1), w4, s.blocks * s.taps * 4, (i) => Math.floor(i / (4 * s.taps))],
       ["f32_depthwise", s.planes, (b, e) => r.f32_depthwise(b, e, at.x4, at.w4, at.bias, at.y, ...shape), at.y, s.outputs, (i) => Math.floor(i / (s.OH * s.OW * c.C)) * s.blocks + Math.floor((i % c.C) / 4)],
-      ["f32_depthwise_weight_grad", s.blocks, (b, e) => r.f32_depthwise_weight_grad(b, e, at.x4, at.dy, at.dw, c.B, ...shape), at.dw, c.C * s.taps, (i) => Math.floor(i / (4 * s.taps))],
+      ["f32_depthwise_weight_grad", s.blocks, (b, e) => r.f32_depthwise_weight_grad(b, e, at.x4, at.plain4, at.dw, c.B, ...shape, s.OH, s.OW, 0, 0, 1), at.dw, c.C * s.taps, (i) => Math.floor(i / (4 * s.taps))],
     ];
   }
 
