@@ -32,6 +32,10 @@ const PIXEL: usize = 16;
 // @ts-ignore: decorator
 @inline const GRADIENT_BAND: i32 = 1024;
 
+/** The bits of a spike byte that are its value: in memory, because v128 constants are rebuilt at each use. */
+// @ts-ignore: decorator
+@lazy const NIBBLE = memory.data<u8>([15]);
+
 /** v with the lanes from `count` on cleared. */
 // @ts-ignore: decorator
 @inline function firstLanes(v: v128, count: i32): v128 {
@@ -43,27 +47,53 @@ const PIXEL: usize = 16;
 @inline function load4<T>(p: usize): v128 {
   if (sizeof<T>() == 4) return v128.load(p);
   const bytes = v128.and(v128.load32_zero(p), i8x16.splat(15));
-  return f32x4.convert_i32x4_u(i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(bytes)));
+  return f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(bytes)));
 }
 
 /** x4[b][c/4][top + y*step][left + x*step] = x[b][y][x][c..c+3]; zeros elsewhere, pixels that fall outside are dropped. */
 function pack<T>(begin: i32, end: i32, x: usize, x4: usize, H: i32, W: i32, C: i32, Hp: i32, Wp: i32, top: i32, left: i32, step: i32): void {
-  const blocks = blocksOf(C), pixelBytes = <usize>C * sizeof<T>(), planeBytes = <usize>(Hp * Wp) * PIXEL;
+  const blocks = blocksOf(C), pixelBytes = <usize>C * sizeof<T>(), rowBytes = <usize>Wp * PIXEL, planeBytes = <usize>Hp * rowBytes;
   const first = left < 0 ? (step - 1 - left) / step : 0;                    // columns first..last-1 land inside
-  const last = left < Wp ? min(W, (Wp - left - 1) / step + 1) : 0;
-  memory.fill(x4 + <usize>begin * planeBytes, 0, <usize>(end - begin) * planeBytes);
+  const last = left < Wp ? max(first, min(W, (Wp - left - 1) / step + 1)) : first;
+  const from = left + first * step, to = from + (last - first) * step;       // and these columns of a plane are theirs
   for (let group = begin, next = 0; group < end; group = next) {
     next = groupEnd(group, blocks, end);
-    const b = group / blocks;
-    for (let y = 0; y < H; y++) {
-      const row = top + y * step;
-      if (row < 0 || row >= Hp) continue;
-      for (let plane = group; plane < next; plane++) {
-        const c = plane % blocks * LANES, channels = C - c;
-        let q = x4 + <usize>plane * planeBytes + <usize>(row * Wp + left + first * step) * PIXEL;
-        let p = x + <usize>((b * H + y) * W + first) * pixelBytes + <usize>c * sizeof<T>();
-        if (channels >= LANES) for (let i = first; i < last; i++, p += pixelBytes, q += <usize>step * PIXEL) v128.store(q, load4<T>(p));
-        else for (let i = first; i < last; i++, p += pixelBytes, q += <usize>step * PIXEL) v128.store(q, firstLanes(load4<T>(p), channels));
+    const b = group / blocks, c = group % blocks * LANES, whole = C - c >= LANES * (next - group);
+    for (let row = 0; row < Hp; row++) {
+      const y = (row - top) / step, inside = row >= top && y * step == row - top && y < H && first < last;
+      const rows = x4 + <usize>group * planeBytes + <usize>row * rowBytes;
+      for (let plane = 0; plane < next - group; plane++) {
+        const q = rows + <usize>plane * planeBytes;
+        if (!inside || step > 1) memory.fill(q, 0, rowBytes);
+        else {
+          memory.fill(q, 0, <usize>from * PIXEL);
+          memory.fill(q + <usize>to * PIXEL, 0, rowBytes - <usize>to * PIXEL);
+        }
+      }
+      if (!inside) continue;
+      let p = x + <usize>((b * H + y) * W + first) * pixelBytes + <usize>c * sizeof<T>(), q = rows + <usize>from * PIXEL;
+      if (whole && next - group == 4) {
+        const nibble = v128.load8_splat(NIBBLE);
+        for (let i = first; i < last; i++, p += pixelBytes, q += <usize>step * PIXEL) {
+          if (sizeof<T>() == 4) {
+            v128.store(q, v128.load(p));
+            v128.store(q + planeBytes, v128.load(p, 16));
+            v128.store(q + 2 * planeBytes, v128.load(p, 32));
+            v128.store(q + 3 * planeBytes, v128.load(p, 48));
+          } else {
+            const values = v128.and(v128.load(p), nibble), lo = i16x8.extend_low_i8x16_u(values), hi = i16x8.extend_high_i8x16_u(values);
+            v128.store(q, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(lo)));
+            v128.store(q + planeBytes, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(lo)));
+            v128.store(q + 2 * planeBytes, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(hi)));
+            v128.store(q + 3 * planeBytes, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(hi)));
+          }
+        }
+      } else for (let plane = 0; plane < next - group; plane++, p += LANES * sizeof<T>(), q += planeBytes) {
+        const channels = C - c - plane * LANES;
+        let pixel = p, place = q;
+        for (let i = first; i < last; i++, pixel += pixelBytes, place += <usize>step * PIXEL) {
+          v128.store(place, channels >= LANES ? load4<T>(pixel) : firstLanes(load4<T>(pixel), channels));
+        }
       }
     }
   }

@@ -1,12 +1,20 @@
 /** Spikes: bytes (value | windowOpen << 4), event lists by pixel, and the convolution that adds only where something fired. */
 import { REAL, gather, packRows } from "./gather";
 import { RUN, listRun } from "./lists";
-import { LANES, at, loadBytes, loadSome, storeBytes, storeSome } from "./lanes";
+import { LANES, at, loadSome, storeBytes } from "./lanes";
 
 /** y = value of s */
 export function spikes_to_f32(begin: i32, end: i32, s: usize, y: usize): void {
-  const nibble = i32x4.splat(15);
-  for (let i = begin; i < end; i += LANES) storeSome(at(y, i), f32x4.convert_i32x4_u(v128.and(loadBytes(s + i, end - i), nibble)), end - i);
+  const nibble = i8x16.splat(15);
+  let i = begin;
+  for (; i <= end - 16; i += 16) {
+    const values = v128.and(v128.load(s + i), nibble), lo = i16x8.extend_low_i8x16_u(values), hi = i16x8.extend_high_i8x16_u(values), to = at(y, i);
+    v128.store(to, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(lo)));
+    v128.store(to, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(lo)), 16);
+    v128.store(to, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(hi)), 32);
+    v128.store(to, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(hi)), 48);
+  }
+  for (; i < end; i++) store<f32>(at(y, i), <f32>(load<u8>(s + i) & 15));
 }
 
 /** s = x, an integer 0..15, as a byte with its window closed */
