@@ -2,7 +2,8 @@
  * Exact spike arithmetic: int32 weights on a power-of-two grid, int32 accumulators that cannot overflow.
  * Integer sums do not depend on their order, so value * weight once and the weight alone in each of D virtual steps give the same bits.
  */
-import { ADD, MULTIPLY, gather, packRows } from "./gather";
+import { packRows } from "./gather";
+import { gather_add, gather_multiply } from "./generated/spikes";
 import { LANES, at, loadSome, storeSome } from "./lanes";
 
 /**
@@ -31,13 +32,19 @@ export function fixed_pack(begin: i32, end: i32, q: usize, packed: usize, N: i32
 
 /** y[p][j] += value * q[j][tap][c] for each event */
 export function fixed_multiply_accumulate(begin: i32, end: i32, events: usize, spans: usize, table: usize, pixels: i32, taps: i32, K: i32, packed: usize, y: usize, N: i32): void {
-  gather(MULTIPLY, begin, end, events, spans, table, pixels, taps, K, packed, 0, y, N, N);
+  gather_multiply(begin, end, events, spans, table, pixels, taps, K, packed, 0, y, N, N);
 }
 
 /** y[p][j] += q[j][tap][c] for each event: additions only */
 export function fixed_accumulate(begin: i32, end: i32, events: usize, spans: usize, table: usize, pixels: i32, taps: i32, K: i32, packed: usize, y: usize, N: i32): void {
-  gather(ADD, begin, end, events, spans, table, pixels, taps, K, packed, 0, y, N, N);
+  gather_add(begin, end, events, spans, table, pixels, taps, K, packed, 0, y, N, N);
 }
+
+/** What an event does: value * weight, or the weight alone. */
+// @ts-ignore: decorator
+@inline const MULTIPLY: i32 = 0;
+// @ts-ignore: decorator
+@inline const ADD: i32 = 1;
 
 // @ts-ignore: decorator
 @inline function depthwise(kind: i32, begin: i32, end: i32, events: usize, spans: usize, table: usize, pixels: i32, taps: i32, C: i32, q: usize, y: usize): void {

@@ -9,7 +9,7 @@
  *
  * With a halo of zeros around dy every tap is one offset for all places; where strides forbid that, a table says which row a place feeds.
  */
-import { gradient_gather16, gradient_gather32, gradient_gather4, gradient_gather8 } from "./generated/spikes";
+import { gather_gradient } from "./generated/spikes";
 import { at, loadSome } from "./lanes";
 
 /** Places of one band: their rows take 24 KB of L1. At most 255, as counts are bytes. */
@@ -117,11 +117,5 @@ export function spike_gradient_blocks(begin: i32, end: i32, dy: usize, dyb: usiz
 export function spike_weight_grad(
   begin: i32, end: i32, events: usize, spans: usize, table: usize, places: i32, rows: i32, taps: i32, kw: i32, Wp: i32, K: i32, dyb: usize, dwt: usize, N: i32,
 ): void {
-  for (let j = 0; j < N; j += BLOCK) {
-    const left = N - j, block = at(dyb, j * rows), out = at(dwt, j * taps * K);
-    if (left > 16) gradient_gather32(begin, end, events, spans, table, places, taps, kw, Wp, K, BAND, block, out);
-    else if (left > 8) gradient_gather16(begin, end, events, spans, table, places, taps, kw, Wp, K, BAND, block, out);
-    else if (left > 4) gradient_gather8(begin, end, events, spans, table, places, taps, kw, Wp, K, BAND, block, out);
-    else gradient_gather4(begin, end, events, spans, table, places, taps, kw, Wp, K, BAND, block, out);
-  }
+  gather_gradient(begin, end, events, spans, table, places, rows, taps, kw, Wp, K, BAND, dyb, dwt, N);
 }

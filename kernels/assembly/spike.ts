@@ -1,5 +1,6 @@
 /** Spikes: bytes (value | windowOpen << 4), event lists by pixel, and the convolution that adds only where something fired. */
-import { REAL, gather, packRows } from "./gather";
+import { packRows } from "./gather";
+import { gather_real } from "./generated/spikes";
 import { RUN, listRun } from "./lists";
 import { LANES, at, loadSome, storeBytes } from "./lanes";
 
@@ -71,5 +72,5 @@ export function spike_conv_pack(begin: i32, end: i32, w: usize, packed: usize, N
 export function spike_conv(
   begin: i32, end: i32, events: usize, spans: usize, table: usize, pixels: i32, taps: i32, K: i32, packed: usize, bias: usize, y: usize, ldy: i32, N: i32,
 ): void {
-  gather(REAL, begin, end, events, spans, table, pixels, taps, K, packed, bias, y, ldy, N);
+  gather_real(begin, end, events, spans, table, pixels, taps, K, packed, bias, y, ldy, N);
 }

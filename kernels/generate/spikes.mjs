@@ -38,8 +38,23 @@ function eachEvent(W, { value, step }, find) {
         }`;
 }
 
-const gather = (kind, W) => `
-export function gather_${kind}${W}(
+/** The narrowest of the widths that holds what is left of N: the last block of output channels is as narrow as that. */
+const byWidth = (call) => WIDTHS.map((W, i) => `${i ? "else " : ""}${i + 1 < WIDTHS.length ? `if (left > ${WIDTHS[i + 1]}) ` : ""}${call(W)};`).join("\n    ");
+
+const gather = (kind) => `${WIDTHS.map((W) => gatherColumns(kind, W)).join("")}
+/** y[p][j] = (real: bias[j], else y[p][j]) + sum over taps, over events (c, value) of pixel table[tap][p] of what the event adds for w[j][tap][c] */
+export function gather_${kind}(
+  begin: i32, end: i32, events: usize, spans: usize, table: usize, pixels: i32, taps: i32, K: i32, packed: usize, bias: usize, y: usize, ldy: i32, N: i32,
+): void {
+  for (let j = 0; j < N; j += 32) {
+    const left = N - j, weights = at(packed, j * taps * K), b = bias ? at(bias, j) : 0, out = at(y, j);
+    ${byWidth((W) => `gather_${kind}${W}(begin, end, events, spans, table, pixels, taps, K, weights, b, out, ldy, left)`)}
+  }
+}
+`;
+
+const gatherColumns = (kind, W) => `
+function gather_${kind}${W}(
   begin: i32, end: i32, events: usize, spans: usize, table: usize, pixels: i32, taps: i32, K: i32, weights: usize, bias: usize, y: usize, ldy: i32, left: i32,
 ): void {
   const slab = <usize>K << 7, fitting = max(1, L1 / (${4 * W} * K)), groups = (taps + fitting - 1) / fitting, size = (taps + groups - 1) / groups;
@@ -64,10 +79,22 @@ export function gather_${kind}${W}(
 }
 `;
 
-const gradient = (W) => {
+const gradient = `${WIDTHS.map((W) => gradientColumns(W)).join("")}
+/** dwt[j/32][tap][k][j%32] = sum over the events (place, value) of channels k from begin to end of value * the row of dyb that place feeds through the tap */
+export function gather_gradient(
+  begin: i32, end: i32, events: usize, spans: usize, table: usize, places: i32, rows: i32, taps: i32, kw: i32, Wp: i32, K: i32, band: i32, dyb: usize, dwt: usize, N: i32,
+): void {
+  for (let j = 0; j < N; j += 32) {
+    const left = N - j, block = at(dyb, j * rows), out = at(dwt, j * taps * K);
+    ${byWidth((W) => `gradient${W}(begin, end, events, spans, table, places, taps, kw, Wp, K, band, block, out)`)}
+  }
+}
+`;
+
+function gradientColumns(W) {
   const events = (find) => eachEvent(W, ARITHMETIC.real, find);
   return `
-export function gradient_gather${W}(
+function gradient${W}(
   begin: i32, end: i32, events: usize, spans: usize, table: usize, places: i32, taps: i32, kw: i32, Wp: i32, K: i32, band: i32, dyb: usize, dwt: usize,
 ): void {
   const left = ${W};
@@ -96,7 +123,7 @@ export function gradient_gather${W}(
   }
 }
 `;
-};
+}
 
 /** For each set of eight lanes of 16 bits: the byte shuffle that moves those in the set to the front, in order. */
 const compactions = range(256).flatMap((set) => {
@@ -114,5 +141,5 @@ export const spikeKernels = `import { NUMBERS, at, loadSome, madd, storeSome } f
 // @ts-ignore: decorator
 @lazy export const COMPACTIONS = memory.data<u8>([${compactions.join(", ")}], 16);
 `
-  + Object.keys(ARITHMETIC).flatMap((kind) => WIDTHS.map((W) => gather(kind, W))).join("")
-  + WIDTHS.map(gradient).join("");
+  + Object.keys(ARITHMETIC).map(gather).join("")
+  + gradient;
