@@ -9,6 +9,7 @@
  *   step       a training step of the default network
  *   model      SpikeYOLO-n: forward and training step, by each way of convolving spikes
  *   winograd   input gradients by Winograd and of strided convolutions, against taps
+ *   masked     input gradients of 1x1 convolutions through open windows alone, against the dense product
  *   integers   int8 dense and int16 sparse convolutions against float32
  *   datasets   drawing, decoding, fitting and varying pictures
  *
@@ -27,6 +28,7 @@ const BENCHES: Record<string, () => Promise<{ run(): Promise<unknown> }>> = {
   threads: () => import("./threads.ts"),
   step: () => import("./step.ts"),
   winograd: () => import("./winograd.ts"),
+  masked: () => import("./masked.ts"),
   integers: () => import("./integers.ts"),
   model: () => import("./model.ts"),
   datasets: () => import("./datasets.ts"),

@@ -101,6 +101,9 @@ export interface Kernels {
   /** n output channels: dw[j][tap*K + k] = dwt[tap*K + k][j];  rows = taps*K */
   conv_unpack_weight_grad: Kernel<[dwt: Ptr, dw: Ptr, N: Int, rows: Int]>;
 
+  /** n pixels: dx[p][c] = sum_j dy[p][j] * wt[c][j] where the window of s[p][c] is open, 0 elsewhere.  s: spike bytes [n][C], dy [n][N], wt [C][N] */
+  f32_gemm_masked: Kernel<[s: Ptr, dy: Ptr, wt: Ptr, dx: Ptr, C: Int, N: Int]>;
+
   // ── 3x3 convolution of stride 1 by Winograd F(4x4,3x3): Y = A^T [sum_k (G g G^T) . (B^T d B)] A ─────────────────
   // An output [B,OH,OW] is cut into tiles of 4x4 pixels, ceil(OW/4) across and ceil(OH/4) down each picture; the last of a row or column may hang
   // over. A tile has 36 positions. Tiles are done in rounds, `first`..`first`+`tiles`-1, so that v and m need not hold all of them:

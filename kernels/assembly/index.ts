@@ -2,6 +2,7 @@
 export * from "./elementwise";
 export * from "./gemm";
 export * from "./conv";
+export * from "./masked";
 export * from "./winograd";
 export * from "./depthwise";
 export * from "./rows";
