@@ -1,4 +1,5 @@
 /** The kernels that ops run on now, and the memory that they work in. */
+import { FIXED, measureCrossovers, type Crossovers } from "../kernels/crossovers.ts";
 import { instantiateKernels, type Arithmetic, type Build, type LoadOptions } from "../kernels/load.ts";
 import type { Kernels } from "../kernels/signatures.ts";
 import { WorkerLostError, type Pool } from "../kernels/pool.ts";
@@ -14,18 +15,43 @@ export interface Host {
   readonly memory: Memory;
   /** Threads that run a large kernel. */
   readonly threads: number;
+  /**
+   * Densities of spikes below which convolutions gather. Measured when first asked for, in some 50 ms, once per process, build and number of threads;
+   * constants where dispatch is "fixed", arithmetic is strict, or kernels are the plain ones.
+   */
+  readonly crossovers: Crossovers;
   /** The other threads, where there are any. */
   readonly pool?: Pool;
   /** Ends the workers, where there are any. */
   stop(): Promise<void>;
 }
 
+export interface HostOptions extends LoadOptions {
+  /**
+   * Whether gathering or dense kernels are taken by rates measured on this machine (default "calibrated"), or by constants. They add in the same order, so
+   * the same seed gives the same bits under both.
+   */
+  dispatch?: "calibrated" | "fixed";
+}
+
 let current: Host | undefined;
 
 /** Loads the best kernels that this machine runs (or the build or arithmetic asked for) and makes them the ones that ops use. */
-export async function loadKernels(options: LoadOptions = {}): Promise<Host> {
-  const { memory, ...loaded } = await instantiateKernels(options);
-  return (current = { ...loaded, memory: new Memory(memory) });
+export async function loadKernels({ dispatch = "calibrated", ...options }: HostOptions = {}): Promise<Host> {
+  if (dispatch !== "calibrated" && dispatch !== "fixed") throw new Error(`engine: dispatch must be "calibrated" or "fixed", got "${dispatch as string}"`);
+  const { memory: wasm, ...loaded } = await instantiateKernels(options), memory = new Memory(wasm);
+  const constant = dispatch === "fixed" || loaded.arithmetic === "strict" || loaded.build.startsWith("reference");
+  return (current = { ...loaded, memory, get crossovers() { return constant ? FIXED : measured(this); } });
+}
+
+/** By build and number of threads. */
+const known = new Map<string, Crossovers>();
+
+function measured({ build, threads, kernels, memory }: Host): Crossovers {
+  const key = `${build} ${threads}`;
+  let found = known.get(key);
+  if (!found) known.set(key, (found = memory.withWorkspace(() => measureCrossovers(kernels, memory.wasm, (bytes) => memory.workspace(bytes)))));
+  return found;
 }
 
 export function host(): Host {

@@ -22,6 +22,8 @@ const RUN = 64;
 
 /** What spikes of one firing share through all their shapes. */
 interface Firing {
+  /** See Spikes. */
+  readonly gradientWhereOpen?: boolean;
   lists?: EventLists;
   /** The life of the memory that the lists stand in. */
   listsLife?: Life;
@@ -50,6 +52,9 @@ export class Spikes {
   ) {
     this.size = sizeOf(shape);
   }
+
+  /** Whether the neuron passes gradients on through open windows alone, so that those of closed ones need not be computed. */
+  get gradientWhereOpen(): boolean { return this.firing.gradientWhereOpen === true; }
 
   /** The raw bytes. A view: ask each time. */
   get bytes(): Uint8Array {
@@ -114,7 +119,7 @@ export class Spikes {
 }
 
 /** Uninitialised spikes of the innermost scope. */
-export function emptySpikes(shape: Shape, D: number): Spikes {
+export function emptySpikes(shape: Shape, D: number, { gradientWhereOpen = false } = {}): Spikes {
   const h = host();
-  return new Spikes(shape, h.memory.allocate(sizeOf(shape)), D, h.memory.life, h);
+  return new Spikes(shape, h.memory.allocate(sizeOf(shape)), D, h.memory.life, h, { gradientWhereOpen });
 }

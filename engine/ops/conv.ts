@@ -8,7 +8,7 @@
  *       or, for 3x3 of stride 1, multiplies tiles of pixels in place of taps (Winograd) where that is faster;
  *   dw  for each tap is X^T dY over the pixels that the tap joins.
  *
- * What a convolution does with spikes is a choice of the moment (`withSpikePath`), never of the model: gather weights where something
+ * What a convolution does with spikes is a choice of the moment (dispatch.ts), never of the model: gather weights where something
  * fired, or run dense on their values; as reals, or exactly in integers.
  */
 import { host } from "../host.ts";
@@ -17,40 +17,12 @@ import { expectRank, expectWhole, show, type Shape } from "../shape.ts";
 import { Spikes, type EventLists } from "../spikes.ts";
 import { empty, Tensor } from "../tensor.ts";
 import { depthwiseBackward, depthwiseForward, depthwiseSteps } from "./depthwise.ts";
+import { forwardKernel, inputGradientKernel, seen, weightGradientKernel, type Algorithm } from "./dispatch.ts";
 import { geometryOf, inputTable, outputTable, outputTableByPhase, type Geometry } from "./geometry.ts";
-import { suitsWinograd, tilesOf, winograd } from "./winograd.ts";
-
-/**
- * How real values are convolved.
- *
- * direct    each output is one running sum over taps and channels; the input gradient is computed whichever way is faster
- * winograd  3x3 of stride 1 alone, 2 to 3 times faster: errors of some 1e-5 of the largest value, in place of 1e-6, so not before a
- *           neuron that rounds. The input gradient likewise, at any size.
- */
-export type Algorithm = "direct" | "winograd";
+import { suitsWinograd, winograd } from "./winograd.ts";
 
 export interface ConvAttributes { stride: number; padding: number; dilation: number; groups: number; algorithm: Algorithm }
 
-/**
- * dense    on the real values of the spikes
- * sparse   a real sum over events
- * integer  an exact sum over events: weights on a power-of-two grid, integer values as multipliers
- * binary   an exact sum over D virtual timesteps of 0/1 spikes: additions only; the same bits as `integer`
- * auto     dense or sparse, whichever is faster at the density met
- */
-export type SpikePath = "auto" | "dense" | "sparse" | "integer" | "binary";
-
-let spikePath: SpikePath = "auto";
-
-/** Runs with one way of convolving spikes. The exact ways keep no gradient and want noGrad. */
-export function withSpikePath<R>(path: SpikePath, run: () => R): R {
-  const before = spikePath;
-  spikePath = path;
-  try { return run(); } finally { spikePath = before; }
-}
-
-/** Density below which gathering beats the dense kernel, in the forward pass and for the weight gradient (measured: `npm run bench -- sparsity`). */
-const SPARSE_BELOW = { forward: 0.6, weight: 0.5 };
 /** Places whose events by channel stand together. */
 const BAND = 192;
 /** Length of the row of zeros that the kernels read behind index -1 of a table. */
@@ -61,20 +33,23 @@ export const conv2dOp = defineOp<[x: Value, weight: Tensor, bias: Tensor | undef
   name: "conv2d",
   shape: ([x, weight, bias], attributes) => outputShape(x, weight, bias, attributes),
   forward: (_, [x, weight, bias], y, attributes) => {
-    const g = geometryOf(x.shape, weight.shape, y.shape, attributes);
-    if (x instanceof Spikes) convolveSpikes(x, weight, bias, y, g, attributes.algorithm);
-    else convolve(x, weight, bias, y, g, attributes.algorithm);
+    const g = geometryOf(x.shape, weight.shape, y.shape, attributes), kernel = forwardKernel(x, weight, g, attributes.algorithm);
+    if (kernel === "depthwise") depthwiseForward(x, weight, bias, y, g);
+    else if (kernel === "winograd") winogradForward(realValues(x), weight, bias, y, g);
+    else if (kernel === "dense") denseForward(realValues(x), weight, bias, y, g);
+    else if (kernel === "sparse") sparseForward(x as Spikes, weight, bias, y, g);
+    else exactForward(x as Spikes, weight, bias, y, g, kernel);
   },
   backward: (dy, [x, weight, bias], { attributes, needs }: Passed<Tensor, ConvAttributes, undefined>) => {
     const g = geometryOf(x.shape, weight.shape, dy.shape, attributes);
     const dx = needs[0] ? empty(x.shape) : undefined, dw = needs[1] ? empty(weight.shape) : undefined;
-    if (g.depthwise) depthwiseBackward(dy, x, weight, dx, dw, g);
-    else {
-      if (dx) inputGradient(dy, weight, dx, g, attributes.algorithm === "winograd" ? "winograd" : inputGradientPath(g));
-      if (dw) {
-        if (x instanceof Spikes && g.groups === 1 && gathers(x, "weight")) sparseWeightGradient(dy, x, dw, g);
-        else weightGradient(dy, x instanceof Spikes ? realValues(x) : x.ptr, dw, g);
-      }
+    if (g.depthwise) {
+      if (dx) seen("dx", weight, g, "depthwise");
+      if (dw) seen("dw", weight, g, "depthwise");
+      depthwiseBackward(dy, x, weight, dx, dw, g);
+    } else {
+      if (dx) inputGradient(dy, x, weight, dx, g, attributes.algorithm);
+      if (dw) weightGradient(dy, x, weight, dw, g);
     }
     return [dx, dw, needs[2] ? biasGradient(dy, bias!, g) : undefined];
   },
@@ -116,17 +91,6 @@ function outputShape(x: Value, weight: Tensor, bias: Tensor | undefined, { strid
 
 // ── forward ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** y from the real rows of x. */
-function convolve(x: Tensor, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry, algorithm: Algorithm): void {
-  if (g.depthwise) depthwiseForward(x, weight, bias, y, g);
-  else realForward(x.ptr, weight, bias, y, g, algorithm);
-}
-
-function realForward(x: number, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry, algorithm: Algorithm): void {
-  if (algorithm === "winograd") winogradForward(x, weight, bias, y, g);
-  else denseForward(x, weight, bias, y, g);
-}
-
 const inputPicture = ({ B, H, W, C }: Geometry, pointer: number) => ({ pointer, B, H, W, channels: C });
 const outputPicture = ({ B, OH, OW, out }: Geometry, pointer: number) => ({ pointer, B, H: OH, W: OW, channels: out });
 
@@ -152,26 +116,13 @@ function denseForward(x: number, weight: Tensor, bias: Tensor | undefined, y: Te
 const padded8 = (n: number): number => Math.ceil(n / 8) * 8;
 const padded32 = (n: number): number => Math.ceil(n / 32) * 32;
 
-/** The values of spikes as reals, in the workspace of this op. */
-function realValues(s: Spikes): number {
+/** The values of x as reals: those of spikes in the workspace of this op. */
+function realValues(x: Value): number {
+  if (x instanceof Tensor) return x.ptr;
   const { kernels, memory, bytes } = host();
-  const values = memory.workspace(s.size * bytes);
-  kernels.spikes_to_f32(s.size, s.ptr, values);
+  const values = memory.workspace(x.size * bytes);
+  kernels.spikes_to_f32(x.size, x.ptr, values);
   return values;
-}
-
-function convolveSpikes(s: Spikes, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry, algorithm: Algorithm): void {
-  const exact = spikePath === "integer" || spikePath === "binary";
-  if (exact && isRecording()) throw new Error(`conv2d: the ${spikePath} path keeps no gradient; run it inside noGrad, or take another path`);
-  if (exact) exactForward(s, weight, bias, y, g, spikePath === "binary");
-  else if (g.depthwise) depthwiseForward(s, weight, bias, y, g);
-  else if (g.groups === 1 && gathers(s, "forward")) sparseForward(s, weight, bias, y, g);
-  else realForward(realValues(s), weight, bias, y, g, algorithm);
-}
-
-function gathers(s: Spikes, pass: keyof typeof SPARSE_BELOW): boolean {
-  if (spikePath === "auto") return s.statistics().density < SPARSE_BELOW[pass];
-  return spikePath !== "dense";
 }
 
 function sparseForward(s: Spikes, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
@@ -186,14 +137,15 @@ function sparseForward(s: Spikes, weight: Tensor, bias: Tensor | undefined, y: T
  * Sums of weights on a power-of-two grid, in int32: exact, so that D binary steps give the same bits as one integer step.
  * The bias enters once, after the sum over the virtual steps.
  */
-function exactForward(s: Spikes, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry, binary: boolean): void {
+function exactForward(s: Spikes, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry, path: "integer" | "binary"): void {
+  if (isRecording()) throw new Error(`conv2d: the ${path} path keeps no gradient; run it inside noGrad, or take another path`);
   const { kernels: k, memory, bytes } = host();
   const perOutput = g.taps * g.K;
   const q = memory.workspace(4 * weight.size), scale = memory.workspace(g.out * bytes), sums = memory.workspace(4 * y.size);
   k.fixed_quantize(g.out, weight.ptr, q, scale, perOutput, s.D);
   new Int32Array(memory.wasm.buffer, sums, y.size).fill(0);
   const accumulate = g.depthwise ? depthwiseSteps(q, sums, g, inputTable(g)) : fixedSteps(q, sums, g);
-  if (binary) for (let d = 0; d < s.D; d++) memory.withWorkspace(() => accumulate(s.eventsAbove(d), true));
+  if (path === "binary") for (let d = 0; d < s.D; d++) memory.withWorkspace(() => accumulate(s.eventsAbove(d), true));
   else accumulate(s.events(), false);
   k.fixed_to_f32(g.outputPixels, sums, scale, bias?.ptr ?? 0, y.ptr, g.out);
 }
@@ -223,16 +175,13 @@ function acrossGroups(q: number, { taps, K, N, C, out }: Geometry): number {
 
 // ── backward ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/**
- * Winograd pays where its 36 products per tile, and a transform of the weights that costs as much as 16 more tiles, are fewer than
- * 9 per pixel; and not where dy has a few channels, whose sums are too short to repay the transforms (measured: `npm run bench -- winograd`).
- */
-export function inputGradientPath(g: Geometry): "winograd" | "dense" {
-  const pays = g.out >= 8 && 36 * (tilesOf(g.B, g.H, g.W) + 16) < 9 * g.inputPixels;
-  return suitsWinograd(g) && pays ? "winograd" : "dense";
+function inputGradient(dy: Tensor, x: Value, weight: Tensor, dx: Tensor, g: Geometry, algorithm: Algorithm): void {
+  const kernel = inputGradientKernel(x, weight, g, algorithm);
+  if (kernel === "masked") maskedInputGradient(dy, x as Spikes, weight, dx, g);
+  else wholeInputGradient(dy, weight, dx, g, kernel);
 }
 
-function inputGradient(dy: Tensor, weight: Tensor, dx: Tensor, g: Geometry, path: "winograd" | "dense"): void {
+function wholeInputGradient(dy: Tensor, weight: Tensor, dx: Tensor, g: Geometry, kernel: "winograd" | "dense"): void {
   const { kernels: k, memory, bytes } = host();
   const { taps, K, N, groups, C, out } = g;
   const packed = memory.workspace(padded8(K) * taps * N * bytes);
@@ -242,14 +191,27 @@ function inputGradient(dy: Tensor, weight: Tensor, dx: Tensor, g: Geometry, path
   for (let group = 0; group < groups; group++) {
     const from = dy.ptr + group * N * bytes, to = rows + group * K * bytes;
     k.conv_pack_transposed(Math.ceil(K / 8), weight.ptr + group * N * taps * K * bytes, packed, N, taps, K);
-    if (path === "winograd") winograd(outputPicture(g, from), packed, true, 0, inputPicture(g, to), 2 - g.padding);
+    if (kernel === "winograd") winograd(outputPicture(g, from), packed, true, 0, inputPicture(g, to), 2 - g.padding);
     else if (g.pointwise) k.f32_gemm(g.inputPixels, from, out, N, packed, 0, to, C, K);
     else k.f32_conv(g.inputPixels, from, out, phases?.table ?? outputTable(g), g.inputPixels, taps, N, packed, 0, to, C, K);
   }
   if (phases) k.f32_gather_rows(g.inputPixels, rows, phases.places, dx.ptr, C);
 }
 
-function weightGradient(dy: Tensor, x: number, dw: Tensor, g: Geometry): void {
+/** dx where windows are open, zeros elsewhere: a neuron passes nothing on there. */
+function maskedInputGradient(dy: Tensor, s: Spikes, weight: Tensor, dx: Tensor, { inputPixels, C, out }: Geometry): void {
+  const { kernels: k, memory, bytes } = host();
+  const transposed = memory.workspace(weight.size * bytes);
+  k.conv_unpack_weight_grad(C, weight.ptr, transposed, C, out);
+  k.f32_gemm_masked(inputPixels, s.ptr, dy.ptr, transposed, dx.ptr, C, out);
+}
+
+function weightGradient(dy: Tensor, x: Value, weight: Tensor, dw: Tensor, g: Geometry): void {
+  if (weightGradientKernel(x, weight, g) === "sparse") sparseWeightGradient(dy, x as Spikes, dw, g);
+  else denseWeightGradient(dy, realValues(x), dw, g);
+}
+
+function denseWeightGradient(dy: Tensor, x: number, dw: Tensor, g: Geometry): void {
   const { kernels: k, memory, bytes } = host();
   const { taps, K, N, groups, C, out } = g;
   const transposed = memory.workspace(taps * K * N * bytes);

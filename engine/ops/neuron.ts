@@ -8,7 +8,7 @@
 import { host } from "../host.ts";
 import { defineOp, spikesUpTo } from "../op.ts";
 import { show } from "../shape.ts";
-import type { Spikes } from "../spikes.ts";
+import { emptySpikes, type Spikes } from "../spikes.ts";
 import { empty, type Tensor } from "../tensor.ts";
 
 /** The derivative that stands in for that of a step, u = h - threshold. */
@@ -54,7 +54,7 @@ export const fireInteger = defineOp<[x: Tensor], { neuron: IntegerNeuron }, Spik
     timesteps("fireInteger", x);
     return x.shape;
   },
-  output: (shape, _, { neuron }) => spikesUpTo(neuron.D)(shape),
+  output: (shape, _, { neuron }) => emptySpikes(shape, neuron.D, { gradientWhereOpen: true }),
   forward: (k, [x], s, { neuron: { decay, gain, D } }) => {
     const { T, n } = timesteps("fireInteger", x);
     k.f32_fire_integer(n, x.ptr, s.ptr, T, n, decay, gain, D);

@@ -1,7 +1,7 @@
 /** How a convolution's input gradient is computed: which way is taken, and that every way gives the gradient. */
 import { beforeAll, describe, expect, it } from "vitest";
 import { backward, conv2d, loadKernels, noGrad, Random, scope, spikesOf, tensor, withHost, withSpikePath, type ConvAttributes, type Host, type Shape, type Tensor } from "../../engine/index.ts";
-import { inputGradientPath } from "../../engine/ops/conv.ts";
+import { inputGradientPath } from "../../engine/ops/dispatch.ts";
 import { geometryOf, outputTable } from "../../engine/ops/geometry.ts";
 import { relativeError } from "../kernels/harness.ts";
 

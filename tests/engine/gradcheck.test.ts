@@ -9,6 +9,7 @@ import {
   type BinaryNeuron, type CheckedInput, type Host, type IntegerNeuron, type Neuron, type Shape, type Tensor,
 } from "../../engine/index.ts";
 import * as conv from "../../engine/ops/conv.ts";
+import * as dispatch from "../../engine/ops/dispatch.ts";
 import * as depthwise from "../../engine/ops/depthwise.ts";
 import * as elementwise from "../../engine/ops/elementwise.ts";
 import * as geometry from "../../engine/ops/geometry.ts";
@@ -23,7 +24,7 @@ import { readdirSync } from "node:fs";
 import { ilif, ilifGen1 } from "../../nn/neurons.ts";
 import { atan, rectangular, sigmoid, triangular } from "../../nn/surrogates.ts";
 
-const FILES = { conv, depthwise, elementwise, geometry, layout, loss, matmul, neuron, norm, pool, winograd };
+const FILES = { conv, depthwise, dispatch, elementwise, geometry, layout, loss, matmul, neuron, norm, pool, winograd };
 
 type AnyOp = ((...args: any[]) => any) & { readonly spec: any };
 type Apply = (op: AnyOp, ...x: Tensor[]) => Tensor;
@@ -31,7 +32,7 @@ type Apply = (op: AnyOp, ...x: Tensor[]) => Tensor;
 type Reference = (values: readonly Float64Array[], u: Float64Array) => readonly ArrayLike<number>[];
 
 /** One op at one class of shapes. Without a reference, differences say what is right. */
-interface Row { readonly op: AnyOp; readonly name: string; readonly inputs: readonly Required<CheckedInput>[]; readonly apply: Apply; readonly reference?: Reference }
+interface Row { readonly op: AnyOp; readonly name: string; readonly inputs: readonly Required<CheckedInput>[]; readonly apply: Apply; readonly reference?: Reference; readonly kernels?: dispatch.KernelChoice }
 
 const table: Row[] = [];
 const named = (): [string, Row][] => table.map((r) => [r.name, r]);
@@ -41,10 +42,10 @@ function drawn({ shape, values }: CheckedInput, random: Random): Required<Checke
   return { shape, values: Float64Array.from(values ?? { length: sizeOf(shape) }, (value) => Math.fround((value as number | undefined) ?? random.uniform(-1, 1))) };
 }
 
-function row(op: AnyOp, what: string, inputs: readonly (Shape | CheckedInput)[], apply: Apply = (f, ...x) => f(...x), reference?: Reference): void {
+function row(op: AnyOp, what: string, inputs: readonly (Shape | CheckedInput)[], apply: Apply = (f, ...x) => f(...x), reference?: Reference, kernels?: dispatch.KernelChoice): void {
   const random = new Random(table.length);
   const full = inputs.map((input) => drawn("shape" in input ? input : { shape: input }, random));
-  table.push({ op, name: `${op.spec.name} ${what}`, inputs: full, apply, reference });
+  table.push({ op, name: `${op.spec.name} ${what}`, inputs: full, apply, reference, kernels });
 }
 
 // ---- elementwise ----
@@ -121,7 +122,7 @@ for (const [C, pad] of [[1, 1], [3, 2], [5, 0], [17, 1]]) row(pool.padWith, `${p
 
 // ---- convolution ----
 
-interface ConvClass { in: number; out: number; k?: number; kw?: number; H?: number; W?: number; stride?: number; padding?: number; dilation?: number; groups?: number; bias?: boolean; algorithm?: conv.Algorithm }
+interface ConvClass { in: number; out: number; k?: number; kw?: number; H?: number; W?: number; stride?: number; padding?: number; dilation?: number; groups?: number; bias?: boolean; algorithm?: dispatch.Algorithm }
 
 function convClass({ in: C, out, k = 1, kw = k, H = 5, W = 4, stride = 1, padding = 0, dilation = 1, groups = 1, bias = false, algorithm = "direct" }: ConvClass) {
   const attributes = { stride, padding, dilation, groups }, weight: Shape = [out, k, kw, C / groups];
@@ -264,6 +265,16 @@ for (const T of [1, 2, 3, 4]) for (const reset of ["subtract", "zero", "none"] a
 for (const surrogate of [rectangular(), rectangular(0.4), atan(0.7), sigmoid(), triangular(), triangular(0.6)]) {
   firingRow(neuron.fireBinary, `${surrogate.name} ${surrogate.alpha}`, { fire: "binary", decay: 0.5, gain: 1, threshold: 1, reset: "subtract", detachReset: false, surrogate }, [3, 17]);
 }
+// what a 1x1 convolution gives back to a neuron through open windows alone
+for (const [T, C, out] of [[1, 1, 1], [2, 3, 5], [1, 17, 3], [2, 5, 17], [1, 64, 9], [1, 80, 4]]) {
+  const shape = [T, 2, 2, 1, C], random = new Random(C, out), n = ilif(4), weight = Float64Array.from({ length: out * C }, () => Math.fround(random.uniform(-1, 1)));
+  const currents = Float64Array.from({ length: sizeOf(shape) }, (_, i) => (i === sizeOf(shape) - 1 ? 1.2 : random.uniform(-2, 7)));
+  const apply: Apply = (f, x) => f(layout.reshape(neuron.fireInteger(x, { neuron: n }), [2 * T, 2, 1, C]), tensor(weight, [out, 1, 1, C]), undefined, { stride: 1, padding: 0, dilation: 1, groups: 1, algorithm: "direct" });
+  row(conv.conv2dOp, `of what fired, masked, ${show(shape)} to ${out}`, [{ shape, values: currents }], apply, ([x], u) => {
+    const ds = Float64Array.from(x, (_, i) => weight.filter((_, k) => k % C === i % C).reduce((sum, w, j) => sum + w * u[Math.floor(i / C) * out + j], 0));
+    return [unrolled(n, x, ds, T)];
+  }, { dx: "masked" });
+}
 firingRow(neuron.fireBinary, "exactly at the threshold", { fire: "binary", decay: 1, gain: 1, threshold: 1, reset: "subtract", detachReset: false, surrogate: atan(2) }, [2, 3], [1, 0.5, 0.999, 1, 0.5, 0.001]);
 
 // ---- checking ----
@@ -325,20 +336,23 @@ function gradientsAsked(r: Row): number[] {
   return [...asked];
 }
 
+/** Runs on this host, with the kernels that the row asks for. */
+const under = <R>(h: Host, { kernels }: Row, run: () => R): R => withHost(h, () => dispatch.withKernels(kernels ?? {}, run));
+
 let twin: Host;
 const ran = { gradchecks: 0, references: 0, errors: 0 };
 beforeAll(async () => { twin = await loadKernels({ build: "reference64" }); });
 afterAll(() => console.log(`${table.length} classes: ${ran.gradchecks} gradchecks, ${ran.references} against a reference; ${ran.errors} planted errors caught`));
 
 describe("every backward is the derivative of its forward", () => {
-  it.each(named())("%s", (_, r) => withHost(twin, () => {
+  it.each(named())("%s", (_, r) => under(twin, r, () => {
     check(r, r.op);
     ran[r.reference ? "references" : "gradchecks"]++;
   }));
 });
 
 describe("every error planted in a backward is caught", () => {
-  it.each(named())("%s", (_, r) => withHost(twin, () => {
+  it.each(named())("%s", (_, r) => under(twin, r, () => {
     const asked = gradientsAsked(r);
     expect(asked.length).toBeGreaterThan(0);
     for (const input of asked) for (const [what, error] of Object.entries(ERRORS)) {
@@ -356,7 +370,7 @@ describe("every float32 build gives the gradients of the float64 twin", async ()
       throw error;
     });
     it.runIf(host).each(named())(`${build}: %s`, (_, r) => {
-      const of = (h: Host) => withHost(h, () => gradientsOf((...x) => r.apply(r.op, ...x), r.inputs, randomU).gradients);
+      const of = (h: Host) => under(h, r, () => gradientsOf((...x) => r.apply(r.op, ...x), r.inputs, randomU).gradients);
       const wanted = of(twin), got = of(host!);
       wanted.forEach((want, input) => {
         const largest = want.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
