@@ -5,9 +5,9 @@
  *   dx        winograd | dense | masked
  *   dw        spikes: sparse | dense;  reals: dense
  *
- * The same seed gives the same run, although clocks take part: sparse and dense add the same terms in the same order (what is finite times zero changes no sum), so that where the measured
- * crossovers decide between them, and where a layer is held to what it did before, no bit depends on it. Where bits do depend on the kernel
- * (masked, winograd), shapes and the spikes themselves decide, by constants, and nothing that was before.
+ * The same seed gives the same run, although clocks take part: sparse and dense add the same terms in the same order, but for products with zero,
+ * which change no sum of finite numbers. So where the measured crossovers decide between them, and where a layer is held to what it did before, no bit
+ * depends on it. Where bits do depend on the kernel (masked, winograd), shapes and the spikes themselves decide, by constants, and nothing that was before.
  */
 import { FIXED, type Crossovers } from "../../kernels/crossovers.ts";
 import { host } from "../host.ts";
