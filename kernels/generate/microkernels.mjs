@@ -49,7 +49,8 @@ ${lines(MR, (r) => `  store8(y + r${r} * ldy, f32x4.add(lo${r}, zero4), f32x4.ad
 
 /**
  * y[r][0..7] = sum_tap sum_k x[row r of the tap][k] * b[tap][k][0..7] in integers, four k at a time: x bytes 0..D, b int8 [k/4][8][4].
- * Products are added in pairs, then as int16, of which 127 / D steps cannot overflow (2 * 128 * D * 127 / D < 2^15), then as int32.
+ * Products are added in pairs, then as int16, of which 128 / D steps cannot overflow (a step adds -2 * 128 * D to
+ * 2 * 127 * D, and -2^15 is an int16), then as int32. For D a power of two that is a power of two, so that channels fall into whole parts.
  * Relaxed SIMD also has a product that sums to int32 at once, but where the processor has none V8 makes five instructions of it, and V8 11 a wrong sum.
  */
 const dotTile = (MR) => {
@@ -64,7 +65,7 @@ export function dot_tile${MR}x8(
   x: usize, ldx: usize, table: usize, nextTap: usize, taps: i32, K: i32, b: usize, D: i32, y: usize, ldy: usize, last: i32, columns: i32,
 ): void {
   const ${list(MR, (r) => `r${r} = <usize>min(${r}, last)`)};
-  const fitting = 127 / D << 2, tapBytes = <usize>(K + 3 & ~3) << 3;
+  const fitting = 128 / D << 2, tapBytes = <usize>(K + 3 & ~3) << 3;
   let ${list(MR, (r) => `LO${r} = i32x4.splat(0), HI${r} = i32x4.splat(0)`)};
   let b0: v128, b1: v128, s: v128;
   for (let tap = 0; tap < taps; tap++, table += nextTap, b += tapBytes) {
