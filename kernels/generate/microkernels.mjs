@@ -68,17 +68,20 @@ export function dot_tile${MR}x8(
   const fitting = 128 / D << 2, tapBytes = <usize>(K + 3 & ~3) << 3;
   let ${list(MR, (r) => `LO${r} = i32x4.splat(0), HI${r} = i32x4.splat(0)`)};
   let b0: v128, b1: v128, s: v128;
-  for (let tap = 0; tap < taps; tap++, table += nextTap, b += tapBytes) {
-    let ${list(MR, (r) => `a${r} = x + r${r} * ldx`)};
+  for (let tap = 0, w = b; tap < taps; tap++, table += nextTap) {
+    let ${list(MR, (r) => `q${r} = x + r${r} * ldx`)};
     if (table) {
       const ${list(MR, (r) => `i${r} = load<i32>(table + (r${r} << 2))`)};
-      if ((${list(MR, (r) => `i${r}`, " & ")}) < 0) continue;
-${lines(MR, (r) => `      a${r} = rowOf(x, ldx, i${r});`)}
+      if ((${list(MR, (r) => `i${r}`, " & ")}) < 0) { w += tapBytes; continue; }
+${lines(MR, (r) => `      q${r} = rowOf(x, ldx, i${r});`)}
     }
-    for (let left = K, slab = b; left > 0; left -= fitting, slab += fitting << 3, ${list(MR, (r) => `a${r} += fitting`)}) {
+    for (let left = K; left > 0; left -= fitting) {
       let ${list(MR, (r) => `lo${r} = i16x8.splat(0), hi${r} = i16x8.splat(0)`)};
-      for (let k = min(left, fitting), w = slab, ${list(MR, (r) => `q${r} = a${r}`)}; k > 0; k -= 16, w += 128, ${list(MR, (r) => `q${r} += 16`)}) {${range(4).map(step).join("")}
+      const part = min(left, fitting), rest = part + 3 & 12; // what an early exit leaves behind, as a multiple of four
+      for (let k = part; k > 0; k -= 16, w += 128, ${list(MR, (r) => `q${r} += 16`)}) {${range(4).map(step).join("")}
       }
+      w += rest << 3;
+${lines(MR, (r) => `      q${r} += rest;`)}
 ${lines(MR, (r) => `      ${widen(`LO${r}`, `lo${r}`)} ${widen(`HI${r}`, `hi${r}`)}`)}
     }
   }
