@@ -72,6 +72,18 @@ export const commands = {
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
     },
   },
+  profile: {
+    does: "show what each layer does: how busy it is, what it costs, which kernel runs it and how fast",
+    options: {
+      weights: checkpoint,
+      data: option(path, "a PASCAL VOC folder (what the weights were trained on)"),
+      split: option(oneOf("train", "val", "test"), "which pictures (val)"),
+      imgsz: option(imgsz, "pixels per side (as trained)"),
+      batch: option(batch, "pictures that it is shown, once (1)"),
+      arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
+      json: option(path, "a file for the same figures as JSON"),
+    },
+  },
   predict: {
     does: "find objects in pictures and draw them",
     options: {

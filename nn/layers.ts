@@ -11,8 +11,8 @@ export function perTimestep<V extends Value>(x: V, layer: (frames: V) => Tensor)
   return reshape(y, [T, B, ...y.shape.slice(1)]);
 }
 
-/** One convolution as it ran: what went in, what came out. */
-export type ConvolutionObserver = (layer: Conv2d, x: Value, y: Tensor) => void;
+/** One convolution as it ran: what went in, what came out, and how to run it again on such an input. */
+export type ConvolutionObserver = (layer: Conv2d, x: Value, y: Tensor, again: (x: Value) => Tensor) => void;
 let observer: ConvolutionObserver | undefined;
 
 /** Calls `see` after each convolution that runs inside: for firing rates, operation counts and profiles. */
@@ -48,18 +48,19 @@ export class Conv2d extends Module {
 
   override reset(random: Random): void { resetByFanIn(random, this.weight, this.bias); }
 
-  forward(x: Value): Tensor { return this.observed(x, conv2d(x, this.weight, this.bias, this.attributes)); }
+  forward(x: Value): Tensor { return this.observed(x, (x) => conv2d(x, this.weight, this.bias, this.attributes)); }
 
   /** The same layer with other values in place of its own, as when a norm before it is folded in. */
   forwardWith(x: Value, weight: Tensor, bias: Tensor, attributes: Partial<ConvAttributes>): Tensor {
-    return this.observed(x, conv2d(x, weight, bias, { ...this.attributes, ...attributes }));
+    return this.observed(x, (x) => conv2d(x, weight, bias, { ...this.attributes, ...attributes }));
   }
 
   /** Multiply-accumulates for one output pixel. */
   get macsPerPixel(): number { return this.weight.size; }
 
-  private observed(x: Value, y: Tensor): Tensor {
-    observer?.(this, x, y);
+  private observed(x: Value, run: (x: Value) => Tensor): Tensor {
+    const y = run(x);
+    observer?.(this, x, y, run);
     return y;
   }
 }
