@@ -49,6 +49,8 @@ const ROWS: Row[] = [
   { name: "f32_upsample_nearest", bytes: reals(1.25), run: ({ k, B, x, y }) => k.f32_upsample_nearest((B / 4) * S * 2, x, y, S, S, C, 2) },
   { name: "f32_upsample_nearest_backward", bytes: reals(1.25), run: ({ k, B, x, y }) => k.f32_upsample_nearest_backward((B / 4) * S, x, y, S, S, C, 2) },
   { name: "f32_fire_integer", bytes: ({ n }) => 5 * n, run: ({ k, n, x, s }) => k.f32_fire_integer(n, x, s, 1, n, 0.25, 1, 4) },
+  { name: "f32_norm_fire_integer, sum kept", bytes: ({ n }) => 13 * n,
+    run: ({ k, P, x, y, z, a, b, s }) => k.f32_norm_fire_integer(Math.ceil(P / 64), x, a, b, y, z, s, 0, 0, 1, P, C, 0.25, 1, 4) },
   { name: "f32_fire_integer_backward", bytes: ({ n }) => 9 * n, run: ({ k, n, s, y, z }) => k.f32_fire_integer_backward(n, s, y, z, 1, n, 0.25, 1) },
   { name: "spikes_to_f32", bytes: ({ n }) => 5 * n, run: ({ k, n, s, y }) => k.spikes_to_f32(n, s, y) },
   { name: "spike_events", bytes: ({ n, P, fired }) => n + 2 * fired + 8 * P, run: ({ k, P, s, events, spans }) => k.spike_events(Math.ceil(P / 64), s, events, spans, P, C) },

@@ -200,8 +200,8 @@ export interface Kernels {
   spike_events: Kernel<[s: Ptr, events: Ptr, spans: Ptr, pixels: Int, C: Int]>;
   /** the events of virtual step d: entries (c << 4 | 1) where value > d */
   spike_events_above: Kernel<[s: Ptr, events: Ptr, spans: Ptr, pixels: Int, C: Int, d: Int]>;
-  /** n = 1: writes to out (f64 x 3) over `total` bytes: sum of values, how many are non-zero, how many windows are open */
-  spike_statistics: Kernel<[s: Ptr, total: Int, out: Ptr]>;
+  /** n blocks of 65536 bytes (the last may be short): partial[block] (f64 x 3) = sum of values, how many are non-zero, how many windows are open; `size` bytes in all */
+  spike_statistics: Kernel<[s: Ptr, partial: Ptr, size: Int]>;
   /** n = ceil(N/32): packs w [N][taps][K] for spike_conv. packed: ceil(N/32)*32*taps*K elements. */
   spike_conv_pack: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int]>;
   /** n output pixels: y[p][j] = bias[j] + sum_tap sum over events (c, value) of pixel table[tap][p] of value * w[j][tap][c].  table 0 (null): 1x1. */
