@@ -13,11 +13,11 @@ function lay(desk: Desk, B: number) {
   const { k } = desk, P = B * S * S, n = P * C, bands = Math.ceil(P / 192), blocks = Math.ceil(P / 256);
   const [x, y, z, wide] = [n, n, n, B * WIDE * WIDE * C].map((size) => desk.reals(size));
   const [a, b, c] = [C, C, C].map((size) => desk.reals(size));
-  const [s, argmax, partial] = [n, n, 4 * blocks * C].map((size) => desk.bytes(size));
+  const [s, argmax, partial, rests, squares] = [n, n, 4 * blocks * C, 4 * blocks * C, 4 * blocks * C].map((size) => desk.bytes(size));
   const [events, spans, bandEvents, bandSpans] = [2 * n, 8 * P, 2 * 192 * bands * C, 8 * bands * C].map((size) => desk.bytes(size));
   k.f32_fire_integer(n, x, s, 1, n, 0.25, 1, 4);
   const fired = new Uint8Array(desk.loaded.memory.buffer, s, n).reduce((sum, byte) => sum + (byte & 15 ? 1 : 0), 0);
-  return { k, B, P, n, bands, blocks, x, y, z, wide, a, b, c, s, events, spans, bandEvents, bandSpans, argmax, partial, fired };
+  return { k, B, P, n, bands, blocks, x, y, z, wide, a, b, c, s, events, spans, bandEvents, bandSpans, argmax, partial, rests, squares, fired };
 }
 type Arrays = ReturnType<typeof lay>;
 
@@ -40,8 +40,8 @@ const ROWS: Row[] = [
   { name: "f32_copy_columns", bytes: reals(1), run: ({ k, P, x, y }) => k.f32_copy_columns(P, x, C, y, C, C / 2) },
   { name: "f32_affine_row", bytes: reals(2), run: ({ k, P, x, y, a, b }) => k.f32_affine_row(P, x, a, b, y, C) },
   { name: "f32_column_sums", bytes: reals(1), run: ({ k, P, blocks, x, partial }) => k.f32_column_sums(blocks, x, partial, P, C, C) },
-  { name: "f32_column_squares", bytes: reals(1), run: ({ k, P, blocks, x, a, partial }) => k.f32_column_squares(blocks, x, a, partial, P, C) },
-  { name: "f32_column_dots", bytes: reals(2), run: ({ k, P, blocks, x, y, a, partial }) => k.f32_column_dots(blocks, x, a, y, partial, P, C) },
+  { name: "f32_column_moments", bytes: reals(1), run: ({ k, P, blocks, x, partial, rests, squares }) => k.f32_column_moments(blocks, x, partial, rests, squares, P, C) },
+  { name: "f32_column_dots", bytes: reals(2), run: ({ k, P, blocks, x, y, a, partial, rests }) => k.f32_column_dots(blocks, x, a, y, partial, rests, P, C) },
   { name: "f32_norm_backward", bytes: reals(3), run: ({ k, P, x, y, z, a, b, c }) => k.f32_norm_backward(P, x, y, a, b, c, z, C) },
   { name: "f32_sgd", bytes: reals(5), set: reals(3), run: ({ k, n, x, y, z }) => k.f32_sgd(n, x, y, z, 1e-6, 0.9, 1e-4, 1, 1) },
   { name: "f32_ema", bytes: reals(3), set: reals(2), run: ({ k, n, x, y }) => k.f32_ema(n, x, y, 0.99) },
@@ -49,6 +49,8 @@ const ROWS: Row[] = [
   { name: "f32_upsample_nearest", bytes: reals(1.25), run: ({ k, B, x, y }) => k.f32_upsample_nearest((B / 4) * S * 2, x, y, S, S, C, 2) },
   { name: "f32_upsample_nearest_backward", bytes: reals(1.25), run: ({ k, B, x, y }) => k.f32_upsample_nearest_backward((B / 4) * S, x, y, S, S, C, 2) },
   { name: "f32_fire_integer", bytes: ({ n }) => 5 * n, run: ({ k, n, x, s }) => k.f32_fire_integer(n, x, s, 1, n, 0.25, 1, 4) },
+  { name: "f32_norm_fire_integer, sum kept", bytes: ({ n }) => 13 * n,
+    run: ({ k, P, x, y, z, a, b, s }) => k.f32_norm_fire_integer(Math.ceil(P / 64), x, a, b, y, z, s, 0, 0, 1, P, C, 0.25, 1, 4) },
   { name: "f32_fire_integer_backward", bytes: ({ n }) => 9 * n, run: ({ k, n, s, y, z }) => k.f32_fire_integer_backward(n, s, y, z, 1, n, 0.25, 1) },
   { name: "spikes_to_f32", bytes: ({ n }) => 5 * n, run: ({ k, n, s, y }) => k.spikes_to_f32(n, s, y) },
   { name: "spike_events", bytes: ({ n, P, fired }) => n + 2 * fired + 8 * P, run: ({ k, P, s, events, spans }) => k.spike_events(Math.ceil(P / 64), s, events, spans, P, C) },

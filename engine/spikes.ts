@@ -17,8 +17,8 @@ export interface SpikeStatistics {
 /** Events by pixel: entries `c << 4 | value` (u16); those of a pixel are events[spans[2*pixel]] up to events[spans[2*pixel + 1]] (i32). */
 export interface EventLists { readonly events: number; readonly spans: number }
 
-/** Pixels that the kernels list at a time. */
-const RUN = 64;
+/** Pixels that the kernels list at a time, and bytes that they count at a time. */
+const RUN = 64, COUNTED = 65536;
 
 /** What spikes of one firing share through all their shapes. */
 interface Firing {
@@ -112,11 +112,11 @@ export class Spikes {
   private count(): SpikeStatistics {
     const { memory, kernels } = this.home;
     return memory.withWorkspace(() => {
-      const out = memory.workspace(24);
-      kernels.spike_statistics(1, this.ptr, this.size, out);
-      const [sum, fired, open] = new Float64Array(memory.wasm.buffer, out, 3);
-      const n = this.size || 1;
-      return { rate: sum / n, density: fired / n, open: open / n };
+      const blocks = Math.ceil(this.size / COUNTED), partial = memory.workspace(24 * blocks), n = this.size || 1;
+      kernels.spike_statistics(blocks, this.ptr, partial, this.size);
+      const counts = new Float64Array(memory.wasm.buffer, partial, 3 * blocks);
+      const share = (which: number): number => { let sum = 0; for (let i = which; i < counts.length; i += 3) sum += counts[i]; return sum / n; };
+      return { rate: share(0), density: share(1), open: share(2) };
     });
   }
 }

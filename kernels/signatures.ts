@@ -60,12 +60,14 @@ export interface Kernels {
   f32_sum_squares: Kernel<[x: Ptr, partial: Ptr, total: Int]>;
   /** n blocks of 256 rows (the last may be short): partial[block][c] = sum of x[row][c] */
   f32_column_sums: Kernel<[x: Ptr, partial: Ptr, rows: Int, C: Int, ldx: Int]>;
-  /** … partial[block][c] = sum (x[row][c] - mean[c])^2 */
-  f32_column_squares: Kernel<[x: Ptr, mean: Ptr, partial: Ptr, rows: Int, C: Int]>;
-  /** … partial[block][c] = sum dy[row][c] * (x[row][c] - mean[c]) */
-  f32_column_dots: Kernel<[x: Ptr, mean: Ptr, dy: Ptr, partial: Ptr, rows: Int, C: Int]>;
+  /** … sums[block][c] = sum of dy[row][c];  dots[block][c] = sum of dy[row][c] * (x[row][c] - mean[c]) */
+  f32_column_dots: Kernel<[x: Ptr, mean: Ptr, dy: Ptr, sums: Ptr, dots: Ptr, rows: Int, C: Int]>;
+  /** … means[block][c] = mean of x[row][c], about;  rests[block][c] = sum of z,  squares[block][c] = sum of z^2,  z = x[row][c] - means[block][c] */
+  f32_column_moments: Kernel<[x: Ptr, means: Ptr, rests: Ptr, squares: Ptr, rows: Int, C: Int]>;
   /** n columns: y[c] = a * sum over blocks of partial[block][c], summed in float64 in block order */
   f32_combine_columns: Kernel<[partial: Ptr, y: Ptr, blocks: Int, C: Int, a: Real]>;
+  /** n columns: mean and biased variance of all rows from what f32_column_moments says of each block, in float64 and in block order: a large mean costs no digits */
+  f32_combine_moments: Kernel<[means: Ptr, rests: Ptr, squares: Ptr, mean: Ptr, variance: Ptr, rows: Int, C: Int]>;
 
   // ── normalisation ───────────────────────────────────────────────────────────────────────────────────────────────
   /** n rows: dx[row][c] = a[c] * dy[row][c] + b[c] * x[row][c] + k[c]      (batch norm backward, with its coefficients) */
@@ -164,6 +166,13 @@ export interface Kernels {
    * as spike_events has them, but that each timestep has runs of its own: run r of timestep t starts at events[(t*pixels + 64*r)*C].
    */
   f32_fire_integer_events: Kernel<[x: Ptr, s: Ptr, events: Ptr, spans: Ptr, T: Int, pixels: Int, C: Int, decay: Real, gain: Real, D: Int]>;
+  /**
+   * f32_affine_row, f32_add and f32_fire_integer_events in one pass over the same runs: fires on u = scale[c]*x + shift[c] + residual, x [T, pixels, C].
+   * residual, u, and events with spans may be 0 (null): then nothing is added, kept, or listed. u may be residual.
+   */
+  f32_norm_fire_integer: Kernel<[
+    x: Ptr, scale: Ptr, shift: Ptr, residual: Ptr, u: Ptr, s: Ptr, events: Ptr, spans: Ptr, T: Int, pixels: Int, C: Int, decay: Real, gain: Real, D: Int,
+  ]>;
   /** dh[t] = window[t]*ds[t] + decay*dh[t+1];  dx[t] = gain*dh[t]      (reset detached: d v/d h = 1) */
   f32_fire_integer_backward: Kernel<[s: Ptr, ds: Ptr, dx: Ptr, T: Int, stride: Int, decay: Real, gain: Real]>;
   /**
@@ -191,8 +200,8 @@ export interface Kernels {
   spike_events: Kernel<[s: Ptr, events: Ptr, spans: Ptr, pixels: Int, C: Int]>;
   /** the events of virtual step d: entries (c << 4 | 1) where value > d */
   spike_events_above: Kernel<[s: Ptr, events: Ptr, spans: Ptr, pixels: Int, C: Int, d: Int]>;
-  /** n = 1: writes to out (f64 x 3) over `total` bytes: sum of values, how many are non-zero, how many windows are open */
-  spike_statistics: Kernel<[s: Ptr, total: Int, out: Ptr]>;
+  /** n blocks of 65536 bytes (the last may be short): partial[block] (f64 x 3) = sum of values, how many are non-zero, how many windows are open; `size` bytes in all */
+  spike_statistics: Kernel<[s: Ptr, partial: Ptr, size: Int]>;
   /** n = ceil(N/32): packs w [N][taps][K] for spike_conv. packed: ceil(N/32)*32*taps*K elements. */
   spike_conv_pack: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int]>;
   /** n output pixels: y[p][j] = bias[j] + sum_tap sum over events (c, value) of pixel table[tap][p] of value * w[j][tap][c].  table 0 (null): 1x1. */

@@ -1,5 +1,5 @@
 /** Stochastic gradient descent as PyTorch does it: momentum without dampening, decay on weights only, the norm of all gradients clipped. */
-import { Parameter, show, withHost } from "../engine/index.ts";
+import { Parameter, show, withHost, type RealArray } from "../engine/index.ts";
 import { expectKnown, type NamedTensors } from "./checkpoint.ts";
 import { Buffer } from "./module.ts";
 import type { Rates } from "./schedules.ts";
@@ -98,13 +98,25 @@ export class SGD {
 /** Momentum starts at zero, in persistent memory taken on first use. */
 const momentumOf = (entry: Entry): Buffer => (entry.momentum ??= withHost(entry.parameter.home, () => new Buffer(entry.parameter.shape)));
 
+/** In float64, as four running sums, since each addition waits for the one before it. */
+function sumOfSquares(x: RealArray): number {
+  let a = 0, b = 0, c = 0, d = 0, i = 0;
+  for (; i + 3 < x.length; i += 4) {
+    a += x[i] * x[i];
+    b += x[i + 1] * x[i + 1];
+    c += x[i + 2] * x[i + 2];
+    d += x[i + 3] * x[i + 3];
+  }
+  for (; i < x.length; i++) a += x[i] * x[i];
+  return a + b + (c + d);
+}
+
 /** sqrt(sum of all dw^2), in float64 and in the order of the parameters: the same bits in every build. */
 function normOfGradients(entries: readonly Entry[]): number {
   let total = 0;
   for (const { name, parameter } of entries) {
     const gradient = parameter.grad!.data;
-    let sum = 0;
-    for (let i = 0; i < gradient.length; i++) sum += gradient[i] * gradient[i];
+    const sum = sumOfSquares(gradient);
     if (!Number.isFinite(sum)) {
       const norm = Math.sqrt(sum);
       throw new NonFiniteGradient(norm, name, `sgd: the gradient of parameter ${name} ${show(parameter.shape)} has norm ${norm}; no weight was changed (a lower learning rate or a longer warm-up may help)`);

@@ -14,17 +14,15 @@ export interface Statistics {
   readonly variance: Tensor;
 }
 
-/** Mean and biased variance of each channel over all rows of x [..., C]. Two passes, so that a large mean costs no digits. */
+/** Mean and biased variance of each channel over all rows of x [..., C]: those of each block of rows first, so that a large mean costs no digits. */
 export function batchStatistics(x: Tensor): Statistics {
   const { kernels: k, memory, bytes } = host();
   const C = lastAxis(x.shape), rows = rowsOf(x.shape), blocks = Math.ceil(rows / ROWS);
   const mean = empty([C]), variance = empty([C]);
   memory.withWorkspace(() => {
-    const partial = memory.workspace(blocks * C * bytes);
-    k.f32_column_sums(blocks, x.ptr, partial, rows, C, C);
-    k.f32_combine_columns(C, partial, mean.ptr, blocks, C, 1 / rows);
-    k.f32_column_squares(blocks, x.ptr, mean.ptr, partial, rows, C);
-    k.f32_combine_columns(C, partial, variance.ptr, blocks, C, 1 / rows);
+    const [means, rests, squares] = [0, 1, 2].map(() => memory.workspace(blocks * C * bytes));
+    k.f32_column_moments(blocks, x.ptr, means, rests, squares, rows, C);
+    k.f32_combine_moments(C, means, rests, squares, mean.ptr, variance.ptr, rows, C);
   });
   return { mean, variance };
 }
@@ -66,11 +64,10 @@ export const batchNorm = defineOp<[x: Tensor, gamma: Tensor, beta: Tensor], Batc
     const { kernels: k, memory, bytes } = host();
     const C = lastAxis(x.shape), n = rowsOf(x.shape), blocks = Math.ceil(n / ROWS);
     const dgamma = empty([C]), dbeta = empty([C]);
-    const partial = memory.workspace(blocks * C * bytes);
-    k.f32_column_sums(blocks, dy.ptr, partial, n, C, C);
-    k.f32_combine_columns(C, partial, dbeta.ptr, blocks, C, 1);
-    k.f32_column_dots(blocks, x.ptr, mean.ptr, dy.ptr, partial, n, C);
-    k.f32_combine_columns(C, partial, dgamma.ptr, blocks, C, 1); // Q; scaled to r Q below
+    const sums = memory.workspace(blocks * C * bytes), dots = memory.workspace(blocks * C * bytes);
+    k.f32_column_dots(blocks, x.ptr, mean.ptr, dy.ptr, sums, dots, n, C);
+    k.f32_combine_columns(C, sums, dbeta.ptr, blocks, C, 1);
+    k.f32_combine_columns(C, dots, dgamma.ptr, blocks, C, 1); // Q; scaled to r Q below
     const a = scratch([C]), b = scratch([C]), k0 = scratch([C]);
     const [g, m, v, S, Q, A, B, K] = [gamma, mean, variance, dbeta, dgamma, a, b, k0].map((p) => p.data);
     for (let c = 0; c < C; c++) {
@@ -100,10 +97,10 @@ export const mulRow: Binary = defineOp<[x: Tensor, row: Tensor]>({
     const C = row.size, rows = rowsOf(x.shape), blocks = Math.ceil(rows / ROWS);
     const drow = needs[1] ? empty(row.shape) : undefined;
     if (drow) {
-      const partial = memory.workspace(blocks * C * bytes), zero = memory.workspace(C * bytes);
+      const sums = memory.workspace(blocks * C * bytes), dots = memory.workspace(blocks * C * bytes), zero = memory.workspace(C * bytes);
       k.f32_fill(C, zero, 0);
-      k.f32_column_dots(blocks, x.ptr, zero, dy.ptr, partial, rows, C);
-      k.f32_combine_columns(C, partial, drow.ptr, blocks, C, 1);
+      k.f32_column_dots(blocks, x.ptr, zero, dy.ptr, sums, dots, rows, C);
+      k.f32_combine_columns(C, dots, drow.ptr, blocks, C, 1);
     }
     return [needs[0] ? mulRow(dy, row) : undefined, drow];
   },

@@ -2,6 +2,10 @@
 import { sigmoid4 } from "./exponential";
 import { LANES, at, loadSome, storeSome } from "./lanes";
 
+/** In memory, because v128 constants are rebuilt at each use. */
+// @ts-ignore: decorator
+@lazy const ONE = memory.data<f32>([1]);
+
 /** x = value */
 export function f32_fill(begin: i32, end: i32, x: usize, value: f32): void {
   const value4 = f32x4.splat(value);
@@ -59,9 +63,11 @@ export function f32_sigmoid(begin: i32, end: i32, x: usize, y: usize): void {
 
 /** dx = dy * y * (1 - y) */
 export function f32_sigmoid_backward(begin: i32, end: i32, y: usize, dy: usize, dx: usize): void {
-  const one4 = f32x4.splat(1);
-  for (let i = begin; i < end; i += LANES) {
-    const y4 = loadSome(at(y, i), end - i), dy4 = loadSome(at(dy, i), end - i);
-    storeSome(at(dx, i), f32x4.mul(f32x4.mul(dy4, y4), f32x4.sub(one4, y4)), end - i);
+  const one4 = v128.load32_splat(ONE);
+  let i = begin;
+  for (; i <= end - LANES; i += LANES) {
+    const y4 = v128.load(at(y, i));
+    v128.store(at(dx, i), f32x4.mul(f32x4.mul(v128.load(at(dy, i)), y4), f32x4.sub(one4, y4)));
   }
+  for (; i < end; i++) store<f32>(at(dx, i), load<f32>(at(dy, i)) * load<f32>(at(y, i)) * (1 - load<f32>(at(y, i))));
 }

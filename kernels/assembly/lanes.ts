@@ -119,3 +119,18 @@ const ZERO_ROW: usize = memory.data(4 * 4096 + 64);
   if (count >= LANES) store<u32>(p, bytes);
   else for (let i = 0; i < count; i++, bytes >>= 8) store<u8>(p + i, bytes);
 }
+
+/** Copies `width` f32. */
+// @ts-ignore: decorator
+@inline export function copyRow(x: usize, y: usize, width: i32): void {
+  let i = 0;
+  for (; i <= width - 4 * LANES; i += 4 * LANES) {
+    const from = at(x, i), to = at(y, i);
+    const a = v128.load(from), b = v128.load(from, 16), c = v128.load(from, 32), d = v128.load(from, 48);
+    v128.store(to, a);
+    v128.store(to, b, 16);
+    v128.store(to, c, 32);
+    v128.store(to, d, 48);
+  }
+  for (; i < width; i += LANES) storeSome(at(y, i), loadSome(at(x, i), width - i), width - i);
+}

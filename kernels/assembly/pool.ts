@@ -1,9 +1,21 @@
 /** Pooling, upsampling and padding of [B,H,W,C] images. */
-import { LANES, at, loadSome, storeBytes, storeSome } from "./lanes";
+import { LANES, at, copyRow, loadSome, storeBytes, storeSome } from "./lanes";
 
+/** The largest of the taps [ky0, ky1) x [kx0, kx1) of a window whose corner is x, and its number. */
 // @ts-ignore: decorator
-@inline function copyPixel(x: usize, y: usize, C: i32): void {
-  for (let c = 0; c < C; c += LANES) storeSome(at(y, c), loadSome(at(x, c), C - c), C - c);
+@inline function maxOf(count: i32, x: usize, y: usize, argmax: usize, W: i32, C: i32, k: i32, ky0: i32, ky1: i32, kx0: i32, kx1: i32): void {
+  let best4 = f32x4.splat(-Infinity), arg4 = i32x4.splat(ky0 * k + kx0);
+  for (let ky = ky0; ky < ky1; ky++) {
+    let tap = at(x, (ky * W + kx0) * C);
+    for (let kx = kx0; kx < kx1; kx++, tap = at(tap, C)) {
+      const value4 = loadSome(tap, count);
+      const greater4 = v128.or(f32x4.gt(value4, best4), f32x4.ne(value4, value4));
+      best4 = v128.bitselect(value4, best4, greater4);
+      arg4 = v128.bitselect(i32x4.splat(ky * k + kx), arg4, greater4);
+    }
+  }
+  storeSome(y, best4, count);
+  storeBytes(argmax, arg4, count);
 }
 
 /**
@@ -18,19 +30,9 @@ export function f32_maxpool(begin: i32, end: i32, x: usize, y: usize, argmax: us
       const left = ox * stride - padding;
       const kx0 = max(0, -left), kx1 = min(k, W - left);
       const corner = ((b * H + top) * W + left) * C, out = (row * OW + ox) * C;
-      for (let c = 0; c < C; c += LANES) {
-        let best4 = f32x4.splat(-Infinity), arg4 = i32x4.splat(ky0 * k + kx0);
-        for (let ky = ky0; ky < ky1; ky++) {
-          for (let kx = kx0; kx < kx1; kx++) {
-            const value4 = loadSome(at(x, corner + (ky * W + kx) * C + c), C - c);
-            const greater4 = v128.or(f32x4.gt(value4, best4), f32x4.ne(value4, value4));
-            best4 = v128.bitselect(value4, best4, greater4);
-            arg4 = v128.bitselect(i32x4.splat(ky * k + kx), arg4, greater4);
-          }
-        }
-        storeSome(at(y, out + c), best4, C - c);
-        storeBytes(argmax + out + c, arg4, C - c);
-      }
+      let c = 0;
+      for (; c <= C - LANES; c += LANES) maxOf(LANES, at(x, corner + c), at(y, out + c), argmax + out + c, W, C, k, ky0, ky1, kx0, kx1);
+      if (c < C) maxOf(C - c, at(x, corner + c), at(y, out + c), argmax + out + c, W, C, k, ky0, ky1, kx0, kx1);
     }
   }
 }
@@ -56,8 +58,20 @@ export function f32_maxpool_backward(begin: i32, end: i32, dy: usize, argmax: us
 /** y[b][oy][ox] = x[b][oy / factor][ox / factor] */
 export function f32_upsample_nearest(begin: i32, end: i32, x: usize, y: usize, H: i32, W: i32, C: i32, factor: i32): void {
   for (let row = begin; row < end; row++) {
-    for (let ox = 0; ox < W * factor; ox++) copyPixel(at(x, (row / factor * W + ox / factor) * C), at(y, (row * W * factor + ox) * C), C);
+    let from = at(x, row / factor * W * C), to = at(y, row * W * factor * C);
+    for (let px = 0; px < W; px++, from = at(from, C)) {
+      for (let f = 0; f < factor; f++, to = at(to, C)) copyRow(from, to, C);
+    }
   }
+}
+
+// @ts-ignore: decorator
+@inline function sumBlock(count: i32, dy: usize, dx: usize, line: i32, C: i32, factor: i32): void {
+  let sum4 = f32x4.splat(0);
+  for (let ky = 0; ky < factor; ky++, dy = at(dy, line)) {
+    for (let kx = 0; kx < factor; kx++) sum4 = f32x4.add(sum4, loadSome(at(dy, kx * C), count));
+  }
+  storeSome(dx, sum4, count);
 }
 
 /** dx[b][y][x] = sum of its factor x factor block of dy, in row-major order */
@@ -65,13 +79,10 @@ export function f32_upsample_nearest_backward(begin: i32, end: i32, dy: usize, d
   for (let row = begin; row < end; row++) {
     for (let px = 0; px < W; px++) {
       const block = (row * factor * W + px) * factor * C;
-      for (let c = 0; c < C; c += LANES) {
-        let sum4 = f32x4.splat(0);
-        for (let ky = 0; ky < factor; ky++) {
-          for (let kx = 0; kx < factor; kx++) sum4 = f32x4.add(sum4, loadSome(at(dy, block + (ky * W * factor + kx) * C + c), C - c));
-        }
-        storeSome(at(dx, (row * W + px) * C + c), sum4, C - c);
-      }
+      const from = at(dy, block), to = at(dx, (row * W + px) * C);
+      let c = 0;
+      for (; c <= C - LANES; c += LANES) sumBlock(LANES, at(from, c), at(to, c), W * factor * C, C, factor);
+      if (c < C) sumBlock(C - c, at(from, c), at(to, c), W * factor * C, C, factor);
     }
   }
 }
@@ -80,11 +91,11 @@ export function f32_upsample_nearest_backward(begin: i32, end: i32, dy: usize, d
 export function f32_pad(begin: i32, end: i32, x: usize, border: usize, y: usize, H: i32, W: i32, C: i32, pad: i32): void {
   const OH = H + 2 * pad, OW = W + 2 * pad;
   for (let row = begin; row < end; row++) {
-    const b = row / OH, py = row % OH - pad;
-    for (let ox = 0; ox < OW; ox++) {
-      const px = ox - pad, inside = py >= 0 && py < H && px >= 0 && px < W;
-      copyPixel(inside ? at(x, ((b * H + py) * W + px) * C) : border, at(y, (row * OW + ox) * C), C);
-    }
+    const b = row / OH, py = row % OH - pad, to = at(y, row * OW * C), inside = py >= 0 && py < H, left = inside ? pad : OW;
+    for (let ox = 0; ox < left; ox++) copyRow(border, at(to, ox * C), C);
+    if (!inside) continue;
+    copyRow(at(x, (b * H + py) * W * C), at(to, pad * C), W * C);
+    for (let ox = pad + W; ox < OW; ox++) copyRow(border, at(to, ox * C), C);
   }
 }
 
@@ -92,6 +103,6 @@ export function f32_pad(begin: i32, end: i32, x: usize, border: usize, y: usize,
 export function f32_crop(begin: i32, end: i32, dy: usize, dx: usize, H: i32, W: i32, C: i32, pad: i32): void {
   for (let row = begin; row < end; row++) {
     const b = row / H, from = ((b * (H + 2 * pad) + row % H + pad) * (W + 2 * pad) + pad) * C;
-    copyPixel(at(dy, from), at(dx, row * W * C), W * C);
+    copyRow(at(dy, from), at(dx, row * W * C), W * C);
   }
 }

@@ -1,10 +1,5 @@
 /** Rows and time: copies, broadcasts and sums. A row is C consecutive elements. */
-import { LANES, at, loadSome, storeSome } from "./lanes";
-
-// @ts-ignore: decorator
-@inline function copyRow(x: usize, y: usize, width: i32): void {
-  for (let i = 0; i < width; i += LANES) storeSome(at(y, i), loadSome(at(x, i), width - i), width - i);
-}
+import { LANES, at, copyRow, loadSome, storeSome } from "./lanes";
 
 /** y[row][i] = x[row][i], i < width */
 export function f32_copy_columns(begin: i32, end: i32, x: usize, ldx: i32, y: usize, ldy: i32, width: i32): void {
@@ -58,14 +53,19 @@ export function f32_repeat(begin: i32, end: i32, x: usize, y: usize, T: i32, str
   }
 }
 
+// @ts-ignore: decorator
+@inline function sumOver(count: i32, x: usize, y: usize, T: i32, stride: i32, a4: v128): void {
+  let sum4 = f32x4.splat(0);
+  for (let t = 0; t < T; t++, x = at(x, stride)) sum4 = f32x4.add(sum4, loadSome(x, count));
+  storeSome(y, f32x4.mul(a4, sum4), count);
+}
+
 /** y[i] = a * (x[0][i] + x[1][i] + …) */
 export function f32_sum_over(begin: i32, end: i32, x: usize, y: usize, T: i32, stride: i32, a: f32): void {
   const a4 = f32x4.splat(a);
-  for (let i = begin; i < end; i += LANES) {
-    let sum4 = f32x4.splat(0);
-    for (let t = 0; t < T; t++) sum4 = f32x4.add(sum4, loadSome(at(x, t * stride + i), end - i));
-    storeSome(at(y, i), f32x4.mul(a4, sum4), end - i);
-  }
+  let i = begin;
+  for (; i <= end - LANES; i += LANES) sumOver(LANES, at(x, i), at(y, i), T, stride, a4);
+  if (i < end) sumOver(end - i, at(x, i), at(y, i), T, stride, a4);
 }
 
 // ── sums over everything: blocks of 4096 elements, float64 inside ──────────────────────────────────────────────────
@@ -100,71 +100,84 @@ export function f32_sum_squares(begin: i32, end: i32, x: usize, partial: usize, 
 
 // @ts-ignore: decorator
 @inline const ROWS: i32 = 256;
+// What is summed: w alone, or w and w*z.
+/** w = x */
 // @ts-ignore: decorator
 @inline const SUM: i32 = 0;
+/** w = z = x - mean */
 // @ts-ignore: decorator
 @inline const SQUARE: i32 = 1;
+/** w = dy, z = x - mean */
 // @ts-ignore: decorator
 @inline const DOT: i32 = 2;
 
 // @ts-ignore: decorator
-@inline function term4(kind: i32, x: usize, dy: usize, mean4: v128): v128 {
-  if (kind == SUM) return v128.load(x);
-  const centred = f32x4.sub(v128.load(x), mean4);
-  return f32x4.mul(kind == SQUARE ? centred : v128.load(dy), centred);
+@inline function z4(kind: i32, x: usize, mean4: v128): v128 { return kind == SUM ? v128.load(x) : f32x4.sub(v128.load(x), mean4); }
+// @ts-ignore: decorator
+@inline function z(kind: i32, x: usize, mean: usize): f32 { return kind == SUM ? load<f32>(x) : load<f32>(x) - load<f32>(mean); }
+
+/** sums[c] += w, dots[c] += w*z over four rows, as (0 + 1) + (2 + 3): sums of 64 such fours keep float32 good to 1e-6 */
+// @ts-ignore: decorator
+@inline function addFour(kind: i32, x: usize, step: usize, mean: usize, dy: usize, sums: usize, dots: usize, C: i32): void {
+  const step2 = step + step, step3 = step2 + step;
+  let c = 0;
+  for (; c <= C - LANES; c += LANES, x += 16, dy += 16) {
+    const mean4 = kind == SUM ? f32x4.splat(0) : v128.load(at(mean, c));
+    const z0 = z4(kind, x, mean4), z1 = z4(kind, x + step, mean4), z2 = z4(kind, x + step2, mean4), z3 = z4(kind, x + step3, mean4);
+    const w0 = kind == DOT ? v128.load(dy) : z0, w1 = kind == DOT ? v128.load(dy + step) : z1, w2 = kind == DOT ? v128.load(dy + step2) : z2, w3 = kind == DOT ? v128.load(dy + step3) : z3;
+    v128.store(at(sums, c), f32x4.add(v128.load(at(sums, c)), f32x4.add(f32x4.add(w0, w1), f32x4.add(w2, w3))));
+    if (kind == SUM) continue;
+    const dot4 = f32x4.add(f32x4.add(f32x4.mul(w0, z0), f32x4.mul(w1, z1)), f32x4.add(f32x4.mul(w2, z2), f32x4.mul(w3, z3)));
+    v128.store(at(dots, c), f32x4.add(v128.load(at(dots, c)), dot4));
+  }
+  for (; c < C; c++, x += 4, dy += 4) {
+    const m = at(mean, c), z0 = z(kind, x, m), z1 = z(kind, x + step, m), z2 = z(kind, x + step2, m), z3 = z(kind, x + step3, m);
+    const w0 = kind == DOT ? load<f32>(dy) : z0, w1 = kind == DOT ? load<f32>(dy + step) : z1, w2 = kind == DOT ? load<f32>(dy + step2) : z2, w3 = kind == DOT ? load<f32>(dy + step3) : z3;
+    store<f32>(at(sums, c), load<f32>(at(sums, c)) + (w0 + w1 + (w2 + w3)));
+    if (kind != SUM) store<f32>(at(dots, c), load<f32>(at(dots, c)) + (w0 * z0 + w1 * z1 + (w2 * z2 + w3 * z3)));
+  }
 }
 
+/** sums[c] = sum of w, dots[c] = sum of w*z over `rows` rows, `ld` apart */
 // @ts-ignore: decorator
-@inline function term(kind: i32, x: usize, dy: usize, mean: f32): f32 {
-  if (kind == SUM) return load<f32>(x);
-  const centred = load<f32>(x) - mean;
-  return (kind == SQUARE ? centred : load<f32>(dy)) * centred;
-}
-
-/** partial[block][c] = sum of term(row, c), four rows at a time: (0 + 1) + (2 + 3). Sums of 64 such fours keep float32 good to 1e-6. */
-// @ts-ignore: decorator
-@inline function columnSums(kind: i32, begin: i32, end: i32, x: usize, mean: usize, dy: usize, partial: usize, rows: i32, C: i32, ldx: i32): void {
-  const x1 = at(0, ldx), x2 = x1 + x1, x3 = x2 + x1, d1 = at(0, C), d2 = d1 + d1, d3 = d2 + d1;
-  for (let block = begin; block < end; block++) {
-    const sums = at(partial, block * C), last = min(rows, (block + 1) * ROWS);
-    memory.fill(sums, 0, at(0, C));
-    let row = block * ROWS;
-    for (; row <= last - 4; row += 4) {
-      let xc = at(x, row * ldx), dyc = at(dy, row * C), c = 0;
-      for (; c <= C - LANES; c += LANES, xc += 16, dyc += 16) {
-        const mean4 = kind == SUM ? f32x4.splat(0) : v128.load(at(mean, c));
-        const first = f32x4.add(term4(kind, xc, dyc, mean4), term4(kind, xc + x1, dyc + d1, mean4));
-        const second = f32x4.add(term4(kind, xc + x2, dyc + d2, mean4), term4(kind, xc + x3, dyc + d3, mean4));
-        v128.store(at(sums, c), f32x4.add(v128.load(at(sums, c)), f32x4.add(first, second)));
-      }
-      for (; c < C; c++, xc += 4, dyc += 4) {
-        const m = kind == SUM ? <f32>0 : load<f32>(at(mean, c));
-        const first = term(kind, xc, dyc, m) + term(kind, xc + x1, dyc + d1, m), second = term(kind, xc + x2, dyc + d2, m) + term(kind, xc + x3, dyc + d3, m);
-        store<f32>(at(sums, c), load<f32>(at(sums, c)) + (first + second));
-      }
-    }
-    for (; row < last; row++) {
-      for (let c = 0; c < C; c++) {
-        const m = kind == SUM ? <f32>0 : load<f32>(at(mean, c));
-        store<f32>(at(sums, c), load<f32>(at(sums, c)) + term(kind, at(x, row * ldx + c), at(dy, row * C + c), m));
-      }
+@inline function sumRows(kind: i32, x: usize, mean: usize, dy: usize, sums: usize, dots: usize, rows: i32, C: i32, ld: i32): void {
+  memory.fill(sums, 0, at(0, C));
+  if (kind != SUM) memory.fill(dots, 0, at(0, C));
+  let row = 0;
+  for (; row <= rows - 4; row += 4) addFour(kind, at(x, row * ld), at(0, ld), mean, at(dy, row * ld), sums, dots, C);
+  for (; row < rows; row++) {
+    for (let c = 0; c < C; c++) {
+      const zc = z(kind, at(x, row * ld + c), at(mean, c)), w = kind == DOT ? load<f32>(at(dy, row * ld + c)) : zc;
+      store<f32>(at(sums, c), load<f32>(at(sums, c)) + w);
+      if (kind != SUM) store<f32>(at(dots, c), load<f32>(at(dots, c)) + w * zc);
     }
   }
 }
 
 /** partial[block][c] = sum of x[row][c] */
 export function f32_column_sums(begin: i32, end: i32, x: usize, partial: usize, rows: i32, C: i32, ldx: i32): void {
-  columnSums(SUM, begin, end, x, 0, 0, partial, rows, C, ldx);
+  for (let block = begin; block < end; block++) sumRows(SUM, at(x, block * ROWS * ldx), 0, 0, at(partial, block * C), 0, min(ROWS, rows - block * ROWS), C, ldx);
 }
 
-/** partial[block][c] = sum of (x[row][c] - mean[c])^2 */
-export function f32_column_squares(begin: i32, end: i32, x: usize, mean: usize, partial: usize, rows: i32, C: i32): void {
-  columnSums(SQUARE, begin, end, x, mean, 0, partial, rows, C, C);
+/** sums[block][c] = sum of dy[row][c];  dots[block][c] = sum of dy[row][c] * (x[row][c] - mean[c]) */
+export function f32_column_dots(begin: i32, end: i32, x: usize, mean: usize, dy: usize, sums: usize, dots: usize, rows: i32, C: i32): void {
+  for (let block = begin; block < end; block++) {
+    const first = block * ROWS * C, out = block * C;
+    sumRows(DOT, at(x, first), mean, at(dy, first), at(sums, out), at(dots, out), min(ROWS, rows - block * ROWS), C, C);
+  }
 }
 
-/** partial[block][c] = sum of dy[row][c] * (x[row][c] - mean[c]) */
-export function f32_column_dots(begin: i32, end: i32, x: usize, mean: usize, dy: usize, partial: usize, rows: i32, C: i32): void {
-  columnSums(DOT, begin, end, x, mean, dy, partial, rows, C, C);
+/**
+ * means[block][c] = mean of x[row][c], about;  rests[block][c] = sum of z, squares[block][c] = sum of z^2, where z = x[row][c] - means[block][c].
+ * The second look at a block finds it in the cache.
+ */
+export function f32_column_moments(begin: i32, end: i32, x: usize, means: usize, rests: usize, squares: usize, rows: i32, C: i32): void {
+  for (let block = begin; block < end; block++) {
+    const xb = at(x, block * ROWS * C), out = block * C, mean = at(means, out), count = min(ROWS, rows - block * ROWS);
+    sumRows(SUM, xb, 0, 0, mean, 0, count, C, C);
+    for (let c = 0; c < C; c++) store<f32>(at(mean, c), load<f32>(at(mean, c)) / <f32>count);
+    sumRows(SQUARE, xb, mean, 0, at(rests, out), at(squares, out), count, C, C);
+  }
 }
 
 /** y[c] = a * (partial[0][c] + partial[1][c] + …), in float64 */
@@ -173,5 +186,24 @@ export function f32_combine_columns(begin: i32, end: i32, partial: usize, y: usi
     let sum: f64 = 0;
     for (let block = 0; block < blocks; block++) sum += load<f32>(at(partial, block * C + c));
     store<f32>(at(y, c), <f32>(a * sum));
+  }
+}
+
+/**
+ * A block of `count` rows has the mean m = means + rests / count and the squared deviations s = squares - rests^2 / count. Together (Chan et al., 1979):
+ *
+ *   mean = sum of count * m / rows,   variance = sum of s + count * (m - mean)^2 / rows          all in float64
+ */
+export function f32_combine_moments(begin: i32, end: i32, means: usize, rests: usize, squares: usize, mean: usize, variance: usize, rows: i32, C: i32): void {
+  for (let c = begin; c < end; c++) {
+    let sum: f64 = 0, spread: f64 = 0;
+    for (let row = 0, i = c; row < rows; row += ROWS, i += C) sum += <f64>min(ROWS, rows - row) * load<f32>(at(means, i)) + load<f32>(at(rests, i));
+    const whole = sum / rows;
+    for (let row = 0, i = c; row < rows; row += ROWS, i += C) {
+      const count = <f64>min(ROWS, rows - row), rest: f64 = load<f32>(at(rests, i)), away = load<f32>(at(means, i)) + rest / count - whole;
+      spread += load<f32>(at(squares, i)) - rest * rest / count + count * away * away;
+    }
+    store<f32>(at(mean, c), <f32>whole);
+    store<f32>(at(variance, c), <f32>(max(0, spread) / rows));
   }
 }

@@ -4,16 +4,22 @@ import { gather_real } from "./generated/spikes";
 import { RUN, listRun } from "./lists";
 import { LANES, at, loadSome, storeBytes } from "./lanes";
 
+/** The mask of values, and that of windows: in memory, because v128 constants are rebuilt at each use. */
+// @ts-ignore: decorator
+@lazy const NIBBLE = memory.data<u8>([15]);
+// @ts-ignore: decorator
+@lazy const OPEN = memory.data<u8>([16]);
+
 /** y = value of s */
 export function spikes_to_f32(begin: i32, end: i32, s: usize, y: usize): void {
-  const nibble = i8x16.splat(15);
+  const nibble = v128.load8_splat(NIBBLE);
   let i = begin;
   for (; i <= end - 16; i += 16) {
-    const values = v128.and(v128.load(s + i), nibble), lo = i16x8.extend_low_i8x16_u(values), hi = i16x8.extend_high_i8x16_u(values), to = at(y, i);
-    v128.store(to, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(lo)));
-    v128.store(to, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(lo)), 16);
-    v128.store(to, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(hi)), 32);
-    v128.store(to, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(hi)), 48);
+    const values = v128.and(v128.load(s + i), nibble), low = i16x8.extend_low_i8x16_u(values), high = i16x8.extend_high_i8x16_u(values), to = at(y, i);
+    v128.store(to, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(low)));
+    v128.store(to, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(low)), 16);
+    v128.store(to, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(high)), 32);
+    v128.store(to, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(high)), 48);
   }
   for (; i < end; i++) store<f32>(at(y, i), <f32>(load<u8>(s + i) & 15));
 }
@@ -37,30 +43,52 @@ export function spike_events_above(begin: i32, end: i32, s: usize, events: usize
   for (let run = begin; run < end; run++) listRun(true, run * RUN, min(run * RUN + RUN, pixels), s, events, spans, C, d);
 }
 
-/** out (f64 x 3) = sum of values, how many are non-zero, how many windows are open */
-export function spike_statistics(begin: i32, end: i32, s: usize, total: i32, out: usize): void {
-  if (begin >= end) return;
-  const nibble = i8x16.splat(15), zero = i8x16.splat(0);
-  let sum4 = i32x4.splat(0), sum: u32 = 0, fired = 0, open = 0, i = 0;
-  for (; i <= total - 16; i += 16) {
-    const bytes = v128.load(s + i), values = v128.and(bytes, nibble);
-    sum4 = i32x4.add(sum4, i32x4.extadd_pairwise_i16x8_u(i16x8.extadd_pairwise_i8x16_u(values)));
-    fired += popcnt(i8x16.bitmask(i8x16.gt_s(values, zero)));
-    open += popcnt(i8x16.bitmask(i8x16.shl(bytes, 3)));
+/** Bytes of one partial count. */
+// @ts-ignore: decorator
+@inline const BLOCK: i32 = 65536;
+/** Vectors after which counts that stand in bytes move on: sums of values up to 15 and of window bits of 16 fit in a byte so long. */
+// @ts-ignore: decorator
+@inline const FULL: i32 = 15;
+
+/** The four counts of what sixteen bytes have gathered, added to those of before. */
+// @ts-ignore: decorator
+@inline function moved(sums4: v128, bytes: v128): v128 { return i32x4.add(sums4, i32x4.extadd_pairwise_i16x8_u(i16x8.extadd_pairwise_i8x16_u(bytes))); }
+
+// @ts-ignore: decorator
+@inline function total(sums4: v128): i32 {
+  return i32x4.extract_lane(sums4, 0) + i32x4.extract_lane(sums4, 1) + i32x4.extract_lane(sums4, 2) + i32x4.extract_lane(sums4, 3);
+}
+
+/** partial[block] (f64 x 3) = sum of values, how many are non-zero, how many windows are open */
+export function spike_statistics(begin: i32, end: i32, s: usize, partial: usize, size: i32): void {
+  const nibble = v128.load8_splat(NIBBLE), openBit = v128.load8_splat(OPEN), zero = i8x16.splat(0);
+  for (let block = begin; block < end; block++) {
+    let sum4 = zero, fired4 = zero, open4 = zero, i = block * BLOCK;
+    const last = min(size, i + BLOCK);
+    while (i <= last - 16) {
+      let sum = zero, fired = zero, open = zero;
+      for (const full = min(last - 15, i + 16 * FULL); i < full; i += 16) {
+        const bytes = v128.load(s + i), values = v128.and(bytes, nibble);
+        sum = i8x16.add(sum, values);
+        fired = i8x16.sub(fired, i8x16.gt_s(values, zero));
+        open = i8x16.add(open, v128.and(bytes, openBit));
+      }
+      sum4 = moved(sum4, sum);
+      fired4 = moved(fired4, fired);
+      open4 = moved(open4, open);
+    }
+    let sum = total(sum4), fired = total(fired4), open = total(open4) >> 4;
+    for (; i < last; i++) {
+      const byte = <i32>load<u8>(s + i);
+      sum += byte & 15;
+      fired += <i32>((byte & 15) > 0);
+      open += byte >> 4 & 1;
+    }
+    const out = partial + 24 * block;
+    store<f64>(out, sum);
+    store<f64>(out, fired, 8);
+    store<f64>(out, open, 16);
   }
-  for (let lane = 0; lane < LANES; lane++) {
-    sum += i32x4.extract_lane(sum4, 0);
-    sum4 = v128.shuffle<i32>(sum4, sum4, 1, 2, 3, 0);
-  }
-  for (; i < total; i++) {
-    const byte = <u32>load<u8>(s + i);
-    sum += byte & 15;
-    fired += <i32>((byte & 15) > 0);
-    open += <i32>(byte >> 4 & 1);
-  }
-  store<f64>(out, sum);
-  store<f64>(out, fired, 8);
-  store<f64>(out, open, 16);
 }
 
 /** packed[block][tap][k][32] from w [N][taps][K] */

@@ -31,17 +31,22 @@ export const neuron = (machine: Machine) => {
     return (u) => round(Math.max(0, round(1 - Math.abs(round(alpha * u)))) * alpha);
   };
 
+  /** The spike of a charged membrane, and what the reset leaves. */
+  const fired = (h: number, D: number): { byte: number; v: number } => {
+    const clamped = h > 0 ? Math.min(h, D) : 0; // 0 for NaN
+    const value = nearest(clamped);
+    return { byte: value | (h === clamped ? OPEN : 0), v: round(h - value) };
+  };
+
   const kernels = {
     f32_fire_integer(begin: number, end: number, x: number, s: number, T: number, stride: number, decay: number, gain: number, D: number): void {
       const X = real(x), S = u8(s), keep = round(decay), weight = round(gain);
       for (let i = begin; i < end; i++) {
         let v = 0;
         for (let t = 0; t < T; t++) {
-          const h = round(round(keep * v) + round(weight * X[t * stride + i]));
-          const clamped = h > 0 ? Math.min(h, D) : 0; // 0 for NaN
-          const value = nearest(clamped);
-          v = round(h - value);
-          S[t * stride + i] = value | (h === clamped ? OPEN : 0);
+          const now = t * stride + i, spike = fired(round(round(keep * v) + round(weight * X[now])), D);
+          v = spike.v;
+          S[now] = spike.byte;
         }
       }
     },
@@ -53,6 +58,28 @@ export const neuron = (machine: Machine) => {
         const first = run * RUN, last = Math.min(first + RUN, pixels);
         kernels.f32_fire_integer(first * C, last * C, x, s, T, pixels * C, decay, gain, D);
         for (let t = 0; t < T; t++) listRun(machine, t * pixels + first, t * pixels + last, s, events, spans, C);
+      }
+    },
+
+    f32_norm_fire_integer(
+      begin: number, end: number, x: number, scale: number, shift: number, residual: number, u: number, s: number, events: number, spans: number,
+      T: number, pixels: number, C: number, decay: number, gain: number, D: number,
+    ): void {
+      const X = real(x), A = real(scale), B = real(shift), R = real(residual), U = real(u), S = u8(s), keep = round(decay), weight = round(gain);
+      for (let run = begin; run < end; run++) {
+        const first = run * RUN, last = Math.min(first + RUN, pixels);
+        for (let i = first * C; i < last * C; i++) {
+          let v = 0;
+          for (let t = 0; t < T; t++) {
+            const now = t * pixels * C + i, normed = round(round(X[now] * A[i % C]) + B[i % C]);
+            const current = residual ? round(normed + R[now]) : normed;
+            if (u) U[now] = current;
+            const spike = fired(round(round(keep * v) + round(weight * current)), D);
+            v = spike.v;
+            S[now] = spike.byte;
+          }
+        }
+        if (events) for (let t = 0; t < T; t++) listRun(machine, t * pixels + first, t * pixels + last, s, events, spans, C);
       }
     },
 

@@ -93,14 +93,21 @@ export const rows = ({ real, i32, round }: Machine) => {
       columnSums(begin, end, partial, rows, C, (row, c) => X[row * ldx + c]);
     },
 
-    f32_column_squares(begin: number, end: number, x: number, mean: number, partial: number, rows: number, C: number): void {
-      const X = real(x), M = real(mean);
-      columnSums(begin, end, partial, rows, C, (row, c) => { const d = X[row * C + c] - M[c]; return d * d; });
+    f32_column_dots(begin: number, end: number, x: number, mean: number, dy: number, sums: number, dots: number, rows: number, C: number): void {
+      const X = real(x), M = real(mean), dY = real(dy);
+      columnSums(begin, end, sums, rows, C, (row, c) => dY[row * C + c]);
+      columnSums(begin, end, dots, rows, C, (row, c) => dY[row * C + c] * (X[row * C + c] - M[c]));
     },
 
-    f32_column_dots(begin: number, end: number, x: number, mean: number, dy: number, partial: number, rows: number, C: number): void {
-      const X = real(x), M = real(mean), dY = real(dy);
-      columnSums(begin, end, partial, rows, C, (row, c) => dY[row * C + c] * (X[row * C + c] - M[c]));
+    f32_column_moments(begin: number, end: number, x: number, means: number, rests: number, squares: number, rows: number, C: number): void {
+      const X = real(x), M = real(means);
+      const z = (row: number, c: number): number => round(X[row * C + c] - M[Math.floor(row / ROWS) * C + c]);
+      columnSums(begin, end, means, rows, C, (row, c) => X[row * C + c]);
+      for (let block = begin; block < end; block++) {
+        for (let c = 0; c < C; c++) M[block * C + c] /= Math.min(ROWS, rows - block * ROWS);
+      }
+      columnSums(begin, end, rests, rows, C, z);
+      columnSums(begin, end, squares, rows, C, (row, c) => z(row, c) * z(row, c));
     },
 
     f32_combine_columns(begin: number, end: number, partial: number, y: number, blocks: number, C: number, a: number): void {
@@ -109,6 +116,24 @@ export const rows = ({ real, i32, round }: Machine) => {
         let sum = 0;
         for (let block = 0; block < blocks; block++) sum += P[block * C + c];
         Y[c] = factor * sum;
+      }
+    },
+
+    f32_combine_moments(begin: number, end: number, means: number, rests: number, squares: number, mean: number, variance: number, rows: number, C: number): void {
+      const M = real(means), R = real(rests), S = real(squares), blocks = Math.ceil(rows / ROWS);
+      for (let c = begin; c < end; c++) {
+        let sum = 0, spread = 0;
+        for (let block = 0; block < blocks; block++) {
+          const i = block * C + c, count = Math.min(ROWS, rows - block * ROWS);
+          sum += count * M[i] + R[i];
+        }
+        const whole = sum / rows;
+        for (let block = 0; block < blocks; block++) {
+          const i = block * C + c, count = Math.min(ROWS, rows - block * ROWS), away = M[i] + R[i] / count - whole;
+          spread += S[i] - (R[i] * R[i]) / count + count * away * away;
+        }
+        real(mean)[c] = whole;
+        real(variance)[c] = Math.max(0, spread) / rows;
       }
     },
   };

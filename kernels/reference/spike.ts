@@ -2,6 +2,7 @@
 import { nearest, type Machine } from "./machine.ts";
 
 const BLOCK = 32; // output channels of one item of spike_conv_pack
+const COUNTED = 65536; // bytes of one partial count
 export const RUN = 64; // pixels that are listed back to back
 
 /** Lists the events of pixels [first, last) back to back from entry first*C on. */
@@ -40,14 +41,16 @@ export const spike = (machine: Machine) => {
       for (let run = begin; run < end; run++) listRun(machine, run * RUN, Math.min((run + 1) * RUN, pixels), s, events, spans, C, d, () => 1);
     },
 
-    spike_statistics(begin: number, end: number, s: number, total: number, out: number): void {
-      if (begin >= end) return;
-      const S = u8(s), O = f64(out);
-      O.fill(0, 0, 3);
-      for (let i = 0; i < total; i++) {
-        O[0] += S[i] & 15;
-        if (S[i] & 15) O[1]++;
-        if (S[i] & 16) O[2]++;
+    spike_statistics(begin: number, end: number, s: number, partial: number, size: number): void {
+      const S = u8(s), P = f64(partial);
+      for (let block = begin; block < end; block++) {
+        let sum = 0, fired = 0, open = 0;
+        for (let i = block * COUNTED; i < Math.min(size, (block + 1) * COUNTED); i++) {
+          sum += S[i] & 15;
+          if (S[i] & 15) fired++;
+          if (S[i] & 16) open++;
+        }
+        P.set([sum, fired, open], 3 * block);
       }
     },
 

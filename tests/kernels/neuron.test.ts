@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { SPECIAL, bytes, differences, expectAgreement, expectSame, expectSplits, ints, reals, run, shorts, type Setup } from "./agreement.ts";
-import { SIZES, benches, relativeError, values } from "./harness.ts";
+import { SIZES, benches, relativeError, values, type Workbench } from "./harness.ts";
 import { listed } from "./spikes.ts";
 
 const all = await benches();
@@ -65,6 +65,56 @@ describe("integer firing", () => {
           expectSplits(bench, "f32_fire_integer_events", setup);
         }
       }
+    }
+  });
+
+  /** Currents in place of a normalised x: what affine_row, add and fire_integer_events make of it one after the other. */
+  function inSteps(bench: Workbench, x: Float64Array, C: number, withResidual: boolean, { T, decay, gain, D }: Integer): { u: ArrayLike<number>; s: ArrayLike<number>; lists: number[][] } {
+    bench.clear();
+    const { kernels } = bench, n = x.length, rows = n / C, pixels = rows / T, u = bench.real(n), s = bench.bytes(n), events = bench.bytes(2 * n), spans = bench.ints(2 * rows);
+    kernels.f32_affine_row(rows, bench.real(x), bench.real(values(C, 2)), bench.real(values(C, 3)), u, C);
+    if (withResidual) kernels.f32_add(n, u, bench.real(values(n, 4)), u);
+    kernels.f32_fire_integer_events(Math.ceil(pixels / 64), u, s, events, spans, T, pixels, C, decay, gain, D);
+    return { u: bench.readReal(u, n), s: bench.readBytes(s, n), lists: listed(bench.readU16(events, n), bench.readInts(spans, 2 * rows)) };
+  }
+
+  it("fires on a norm and a residual in one pass as norm, sum and firing do in three, bit for bit, whatever is asked for", () => {
+    for (const neuron of neurons) {
+      for (const [pixels, C] of [[1, 1], [3, 17], [64, 5], [65, 16], [150, 40], ...SIZES.map((size) => [size, 3]), ...SIZES.map((size) => [3, size])]) {
+        const n = neuron.T * pixels * C, rows = neuron.T * pixels, x = values(n).map((v) => Math.fround(v * 3 * (neuron.D + 2)));
+        for (const [residual, kept, listing] of [[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 1]]) {
+          const setup: Setup = (bench) => {
+            const [X, scale, shift, r] = [x, values(C, 2), values(C, 3), values(n, 4)].map((at) => bench.real(at));
+            const u = bench.real(n), s = bench.bytes(n), events = bench.bytes(new Uint8Array(2 * n)), spans = bench.ints(2 * rows);
+            return {
+              n: Math.ceil(pixels / 64),
+              args: [X, scale, shift, residual && r, kept && u, s, listing && events, listing && spans, neuron.T, pixels, C, neuron.decay, neuron.gain, neuron.D],
+              writes: [bytes(s, n), ...(kept ? [reals(u, n)] : []), ...(listing ? [shorts(events, n), ints(spans, 2 * rows)] : [])],
+            };
+          };
+          for (const bench of [...fast, plain]) {
+            const what = `${bench.loaded.build} T=${neuron.T} ${pixels} x ${C}`, want = inSteps(bench, x, C, residual === 1, neuron);
+            const [s, ...rest] = run(bench, "f32_norm_fire_integer", setup);
+            expectSame(s, want.s, what);
+            if (kept) expectSame(rest.shift()!, want.u, `${what}, current`);
+            if (listing) expect(listed(rest[0], rest[1]), what).toEqual(want.lists);
+            if (n < 4000) expectSplits(bench, "f32_norm_fire_integer", setup);
+          }
+        }
+      }
+    }
+  });
+
+  it("may keep the current over the residual", () => {
+    const C = 17, n = 3 * C, neuron = neurons[0], x = values(n).map((v) => Math.fround(4 * v));
+    for (const bench of [...fast, plain]) {
+      const want = inSteps(bench, x, C, true, neuron);
+      const [u, s] = run(bench, "f32_norm_fire_integer", (b) => {
+        const u = b.real(values(n, 4)), s = b.bytes(n);
+        return { n: 1, args: [b.real(x), b.real(values(C, 2)), b.real(values(C, 3)), u, u, s, 0, 0, 1, 3, C, neuron.decay, neuron.gain, neuron.D], writes: [reals(u, n), bytes(s, n)] };
+      });
+      expectSame(u, want.u, bench.loaded.build);
+      expectSame(s, want.s, bench.loaded.build);
     }
   });
 

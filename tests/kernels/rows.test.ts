@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Kernels } from "../../kernels/signatures.ts";
-import { differences, expectAgreement, expectSame, reals, run, type Setup } from "./agreement.ts";
+import { differences, expectAgreement, expectSame, expectSplits, reals, run, type Setup } from "./agreement.ts";
 import { SIZES, benches, relativeError, values, type Workbench } from "./harness.ts";
 
 const all = await benches();
@@ -121,13 +121,27 @@ describe("column statistics", () => {
   const shapes = [...SHAPES, [256, 4], [257, 5], [1023, 19], [2, 64]] as const;
   const spread = (n: number, seed: number): Float64Array => values(n, seed).map((x) => Math.fround(x + 3)); // a mean that is not small
 
-  it("column sums, squares and dots agree with the twin to 1e-6, at every shape and split", () => {
+  it("column sums and dots agree with the twin to 1e-6, at every shape and split", () => {
     for (const [rows, C] of shapes) {
       const n = rowBlocks(rows), x = spread(rows * (C + 1), 1), mean = values(C, 2).map((m) => Math.fround(m / 10 + 3)), dy = values(rows * C, 3);
-      const columns = (args: (bench: Workbench) => number[], tail: number[]): Setup => (bench) => { const partial = bench.real(n * C); return { n, args: [...args(bench), partial, rows, C, ...tail], writes: [reals(partial, n * C)] }; };
-      expectAgreement(all, "f32_column_sums", columns((b) => [b.real(x)], [C + 1]), { fast: 1e-6, twin: 1e-6 });
-      expectAgreement(all, "f32_column_squares", columns((b) => [b.real(x), b.real(mean)], []), { fast: 1e-6, twin: 1e-6 });
-      expectAgreement(all, "f32_column_dots", columns((b) => [b.real(x), b.real(mean), b.real(dy)], []), { fast: 1e-6, twin: 1e-6 });
+      /** `outputs` partials of [n, C] behind the inputs. */
+      const columns = (inputs: Float64Array[], outputs: number, tail: number[]): Setup => (bench) => {
+        const args = inputs.map((values) => bench.real(values)), partials = Array.from({ length: outputs }, () => bench.real(n * C));
+        return { n, args: [...args, ...partials, ...tail], writes: partials.map((partial) => reals(partial, n * C)) };
+      };
+      const bounds = { fast: 1e-6, twin: 1e-6 };
+      expectAgreement(all, "f32_column_sums", columns([x], 1, [rows, C, C + 1]), bounds);
+      expectAgreement(all, "f32_column_dots", columns([x, mean, dy], 2, [rows, C]), bounds);
+    }
+  });
+
+  it("combine_moments is the same bit for bit in every build, at every shape and split", () => {
+    for (const [rows, C] of shapes) {
+      const size = rowBlocks(rows) * C;
+      expectAgreement(all, "f32_combine_moments", (bench) => {
+        const mean = bench.real(C), variance = bench.real(C);
+        return { n: C, args: [bench.real(spread(size, 1)), bench.real(values(size, 2)), bench.real(values(size, 3).map((v) => 300 + v)), mean, variance, rows, C], writes: [reals(mean, C), reals(variance, C)] };
+      });
     }
   });
 
@@ -140,13 +154,27 @@ describe("column statistics", () => {
   /** A column of x, statistics as batch norm takes them: mean and biased variance. */
   function statistics(bench: Workbench, x: Float64Array, rows: number, C: number): { mean: ArrayLike<number>; variance: ArrayLike<number> } {
     bench.clear();
-    const { kernels } = bench, n = rowBlocks(rows), X = bench.real(x), partial = bench.real(n * C), mean = bench.real(C), variance = bench.real(C);
-    kernels.f32_column_sums(n, X, partial, rows, C, C);
-    kernels.f32_combine_columns(C, partial, mean, n, C, 1 / rows);
-    kernels.f32_column_squares(n, X, mean, partial, rows, C);
-    kernels.f32_combine_columns(C, partial, variance, n, C, 1 / rows);
+    const { kernels } = bench, n = rowBlocks(rows), X = bench.real(x), mean = bench.real(C), variance = bench.real(C);
+    const [means, rests, squares] = [0, 1, 2].map(() => bench.real(n * C));
+    kernels.f32_column_moments(n, X, means, rests, squares, rows, C);
+    kernels.f32_combine_moments(C, means, rests, squares, mean, variance, rows, C);
     return { mean: bench.readReal(mean, C), variance: bench.readReal(variance, C) };
   }
+
+  it("mean and variance agree with the twin to 1e-6, at every shape, and the moments with themselves for any split", () => {
+    for (const [rows, C] of shapes) {
+      const x = spread(rows * C, 4), want = statistics(twin, x, rows, C), n = rowBlocks(rows);
+      for (const bench of [...fast, plain]) {
+        const got = statistics(bench, x, rows, C);
+        expect(relativeError(got.mean, want.mean), bench.loaded.build).toBeLessThan(1e-6);
+        expect(relativeError(got.variance, want.variance), bench.loaded.build).toBeLessThan(1e-6);
+        expectSplits(bench, "f32_column_moments", (b) => {
+          const X = b.real(x), partials = [0, 1, 2].map(() => b.real(n * C));
+          return { n, args: [X, ...partials, rows, C], writes: partials.map((partial) => reals(partial, n * C)) };
+        });
+      }
+    }
+  });
 
   it("mean and variance of 25600 rows are right to 1e-6", () => {
     const rows = 25600, C = 8, x = spread(rows * C, 4), want = statistics(twin, x, rows, C);
@@ -155,6 +183,16 @@ describe("column statistics", () => {
       expect(relativeError(got.mean, want.mean), bench.loaded.build).toBeLessThan(1e-6);
       expect(relativeError(got.variance, want.variance), bench.loaded.build).toBeLessThan(1e-6);
     }
+  });
+
+  it("a mean of 4000 costs the variance no digits, also where the mean drifts from block to block", () => {
+    const rows = 2560, C = 5, x = values(rows * C, 7).map((v, i) => Math.fround(v + 4000 + Math.floor(i / C / 256) / 4)), want = statistics(twin, x, rows, C);
+    const plainly = Array.from({ length: C }, (_, c) => {
+      const column = x.filter((_, i) => i % C === c), mean = column.reduce((a, b) => a + b) / rows;
+      return column.reduce((sum, v) => sum + (v - mean) ** 2, 0) / rows;
+    });
+    expect(relativeError(want.variance, plainly)).toBeLessThan(1e-12);
+    for (const bench of [...fast, plain]) expect(relativeError(statistics(bench, x, rows, C).variance, plainly), bench.loaded.build).toBeLessThan(2e-6);
   });
 
   it("norm_backward with batch norm's coefficients is what central differences find", () => {
@@ -168,11 +206,10 @@ describe("column statistics", () => {
     };
     const { mean, variance } = statistics(twin, x, rows, C);
     twin.clear();
-    const X = twin.real(x), dY = twin.real(dy), partial = twin.real(C), m = twin.real(mean), sums = twin.real(C), dots = twin.real(C);
-    kernels.f32_column_sums(1, dY, partial, rows, C, C);
-    kernels.f32_combine_columns(C, partial, sums, 1, C, 1 / rows);
-    kernels.f32_column_dots(1, X, m, dY, partial, rows, C);
-    kernels.f32_combine_columns(C, partial, dots, 1, C, 1 / rows);
+    const X = twin.real(x), dY = twin.real(dy), m = twin.real(mean), sums = twin.real(C), dots = twin.real(C), partials = [twin.real(C), twin.real(C)];
+    kernels.f32_column_dots(1, X, m, dY, partials[0], partials[1], rows, C);
+    kernels.f32_combine_columns(C, partials[0], sums, 1, C, 1 / rows);
+    kernels.f32_combine_columns(C, partials[1], dots, 1, C, 1 / rows);
     const sum = twin.readReal(sums, C), dot = twin.readReal(dots, C), r = Array.from(variance, (v) => 1 / Math.sqrt(v + eps));
     // dx = r (dy - mean(dy) - (x - mean) r^2 mean(dy (x - mean)))
     const b = r.map((rc, c) => -(rc ** 3) * dot[c]), k = r.map((rc, c) => -rc * sum[c] - b[c] * mean[c]), dx = twin.real(rows * C);

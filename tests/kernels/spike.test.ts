@@ -35,16 +35,19 @@ describe("spike bytes", () => {
     for (const bench of every) expectSame(run(bench, "spikes_from_f32", fromNumbers([NaN, Infinity, -Infinity, 99, -1]))[0], [0, 15, 0, 15, 0], bench.loaded.build);
   });
 
-  it("are counted alike in every build", () => {
+  it("are counted alike in every build, at every size and split", () => {
     for (const n of [...SIZES, 100003]) {
+      const setup: Setup = (bench) => { const partial = bench.bytes(24 * Math.ceil(n / 65536)); return { n: Math.ceil(n / 65536), args: [bench.bytes(spikeBytes(n, 0.3)), partial, n], writes: [bytes(partial, 24 * Math.ceil(n / 65536))] }; };
+      expectAgreement({ fast, plain }, "spike_statistics", setup);
       for (const density of DENSITIES) {
         const s = spikeBytes(n, density), want = [0, 0, 0];
         for (const byte of s) { want[0] += byte & 15; want[1] += byte & 15 ? 1 : 0; want[2] += byte >> 4; }
         for (const bench of every) {
           bench.clear();
-          const S = bench.bytes(s), out = bench.bytes(24);
-          bench.kernels.spike_statistics(1, S, n, out);
-          expectSame(new Float64Array(bench.loaded.memory.buffer, out, 3), want, `${bench.loaded.build} n=${n}`);
+          const S = bench.bytes(s), blocks = Math.ceil(n / 65536), partial = bench.bytes(24 * blocks), got = [0, 0, 0];
+          bench.kernels.spike_statistics(blocks, S, partial, n);
+          new Float64Array(bench.loaded.memory.buffer, partial, 3 * blocks).forEach((count, i) => { got[i % 3] += count; });
+          expectSame(got, want, `${bench.loaded.build} n=${n}`);
         }
       }
     }
