@@ -62,7 +62,7 @@ export interface Kernels {
   f32_column_sums: Kernel<[x: Ptr, partial: Ptr, rows: Int, C: Int, ldx: Int]>;
   /** … sums[block][c] = sum of dy[row][c];  dots[block][c] = sum of dy[row][c] * (x[row][c] - mean[c]) */
   f32_column_dots: Kernel<[x: Ptr, mean: Ptr, dy: Ptr, sums: Ptr, dots: Ptr, rows: Int, C: Int]>;
-  /** … means[block][c] = mean of x[row][c], about;  rests[block][c] = sum of z,  squares[block][c] = sum of z^2,  z = x[row][c] - means[block][c] */
+  /** … means[block][c] = mean of the first eight x[row][c] of the block;  rests[block][c] = sum of z,  squares[block][c] = sum of z^2,  z = x[row][c] - means[block][c] */
   f32_column_moments: Kernel<[x: Ptr, means: Ptr, rests: Ptr, squares: Ptr, rows: Int, C: Int]>;
   /** n columns: y[c] = a * sum over blocks of partial[block][c], summed in float64 in block order */
   f32_combine_columns: Kernel<[partial: Ptr, y: Ptr, blocks: Int, C: Int, a: Real]>;

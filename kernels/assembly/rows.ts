@@ -138,14 +138,14 @@ export function f32_sum_squares(begin: i32, end: i32, x: usize, partial: usize, 
   }
 }
 
-/** sums[c] = sum of w, dots[c] = sum of w*z over `rows` rows, `ld` apart */
+/** sums[c] = sum of w, dots[c] = sum of w*z over `rows` rows, `ld` apart. Four rows at once, a quarter of all apart: memory answers four streams faster than one. */
 // @ts-ignore: decorator
 @inline function sumRows(kind: i32, x: usize, mean: usize, dy: usize, sums: usize, dots: usize, rows: i32, C: i32, ld: i32): void {
   memory.fill(sums, 0, at(0, C));
   if (kind != SUM) memory.fill(dots, 0, at(0, C));
-  let row = 0;
-  for (; row <= rows - 4; row += 4) addFour(kind, at(x, row * ld), at(0, ld), mean, at(dy, row * ld), sums, dots, C);
-  for (; row < rows; row++) {
+  const quarter = rows >> 2;
+  for (let row = 0; row < quarter; row++) addFour(kind, at(x, row * ld), at(0, quarter * ld), mean, at(dy, row * ld), sums, dots, C);
+  for (let row = quarter << 2; row < rows; row++) {
     for (let c = 0; c < C; c++) {
       const zc = z(kind, at(x, row * ld + c), at(mean, c)), w = kind == DOT ? load<f32>(at(dy, row * ld + c)) : zc;
       store<f32>(at(sums, c), load<f32>(at(sums, c)) + w);
@@ -167,15 +167,16 @@ export function f32_column_dots(begin: i32, end: i32, x: usize, mean: usize, dy:
   }
 }
 
-/**
- * means[block][c] = mean of x[row][c], about;  rests[block][c] = sum of z, squares[block][c] = sum of z^2, where z = x[row][c] - means[block][c].
- * The second look at a block finds it in the cache.
- */
+/** Rows of a block whose mean stands for that of the block: within a fraction of its spread, so that sums of what is left keep their digits. */
+// @ts-ignore: decorator
+@inline const FEW: i32 = 8;
+
+/** means[block][c] = mean of the first eight x[row][c];  rests[block][c] = sum of z, squares[block][c] = sum of z^2, where z = x[row][c] - means[block][c] */
 export function f32_column_moments(begin: i32, end: i32, x: usize, means: usize, rests: usize, squares: usize, rows: i32, C: i32): void {
   for (let block = begin; block < end; block++) {
-    const xb = at(x, block * ROWS * C), out = block * C, mean = at(means, out), count = min(ROWS, rows - block * ROWS);
-    sumRows(SUM, xb, 0, 0, mean, 0, count, C, C);
-    for (let c = 0; c < C; c++) store<f32>(at(mean, c), load<f32>(at(mean, c)) / <f32>count);
+    const xb = at(x, block * ROWS * C), out = block * C, mean = at(means, out), count = min(ROWS, rows - block * ROWS), few = min(FEW, count);
+    sumRows(SUM, xb, 0, 0, mean, 0, few, C, C);
+    for (let c = 0; c < C; c++) store<f32>(at(mean, c), load<f32>(at(mean, c)) / <f32>few);
     sumRows(SQUARE, xb, mean, 0, at(rests, out), at(squares, out), count, C, C);
   }
 }

@@ -3,6 +3,7 @@ import type { Machine } from "./machine.ts";
 
 const BLOCK = 4096; // elements of one partial sum
 const ROWS = 256; // rows of one partial column sum
+const FEW = 8; // rows whose mean stands for that of a block
 
 export const rows = ({ real, i32, round }: Machine) => {
   /** partial[block][c] = sum of term(row, c) over the rows of the block */
@@ -102,9 +103,13 @@ export const rows = ({ real, i32, round }: Machine) => {
     f32_column_moments(begin: number, end: number, x: number, means: number, rests: number, squares: number, rows: number, C: number): void {
       const X = real(x), M = real(means);
       const z = (row: number, c: number): number => round(X[row * C + c] - M[Math.floor(row / ROWS) * C + c]);
-      columnSums(begin, end, means, rows, C, (row, c) => X[row * C + c]);
       for (let block = begin; block < end; block++) {
-        for (let c = 0; c < C; c++) M[block * C + c] /= Math.min(ROWS, rows - block * ROWS);
+        const few = Math.min(FEW, rows - block * ROWS);
+        for (let c = 0; c < C; c++) {
+          let sum = 0;
+          for (let row = block * ROWS; row < block * ROWS + few; row++) sum = round(sum + X[row * C + c]);
+          M[block * C + c] = sum / few;
+        }
       }
       columnSums(begin, end, rests, rows, C, z);
       columnSums(begin, end, squares, rows, C, (row, c) => z(row, c) * z(row, c));
