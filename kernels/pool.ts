@@ -25,8 +25,8 @@ const PATIENCE_MS = { first: 1_000, most: 16_000 };
 const LONGEST_GAP_MS = 100;
 /** A worker that is not ready by then did not start. */
 const START_MS = 30_000;
-/** Workers that end on their own are replaced this often: where each one dies at once, something else is wrong. */
-const MOST_REPLACED = 32;
+/** Workers that end on their own are replaced this often in a minute: where each one dies at once, something else is wrong. */
+const MOST_REPLACED = 32, MINUTE_MS = 60_000;
 /** Multiply-accumulates below which a task is not worth sharing: some 5 microseconds. */
 const WORTH_SHARING = 100_000;
 /** Multiply-accumulates below which a task is not cut further. */
@@ -65,7 +65,8 @@ export class Pool {
   private patience = PATIENCE_MS.first;
   /** Starting and ending workers, one after the other. */
   private changes: Promise<void> = Promise.resolve();
-  private replaced = 0;
+  /** When workers were replaced, in the last minute. */
+  private replaced: number[] = [];
   /** No more workers are started. */
   private closed = false;
   /** Why workers ended, and what else there is to say. */
@@ -208,7 +209,9 @@ export class Pool {
     this.ends.push(why);
     if (this.lostIn) return; // recover() is to come
     Atomics.store(this.words, stateOf(place), STATES.away);
-    if (this.replaced++ < MOST_REPLACED) void this.hire();
+    const now = performance.now();
+    this.replaced = [...this.replaced.filter((then) => now - then < MINUTE_MS), now];
+    if (this.replaced.length <= MOST_REPLACED) void this.hire();
     else this.said.push(`kernels: workers end again and again and are not replaced any more; going on with ${this.strength}`);
   }
 

@@ -89,14 +89,14 @@ export interface Kernels {
   /** n = ceil(K/8) panels: packs w [N][taps][K] with the roles of N and K exchanged, for the input gradient. packed: ceil(K/8)*8*taps*N. */
   conv_pack_transposed: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int]>;
   /**
-   * n output pixels: y[p][j] = bias[j] + sum_tap sum_k x[table[tap][p]][k] * w[j][tap][k],  j < N. bias 0 (null) for none.
+   * n output pixels: y[p][j] = bias[j] + sum_tap sum_k x[table[tap][p]][k] * w[j][tap][k],  j < N. bias 0 (null) for none. A tap that sees no row adds nothing.
    * `pixels` is the length of one table row.
    */
   f32_conv: Kernel<[x: Ptr, ldx: Int, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, bias: Ptr, y: Ptr, ldy: Int, N: Int]>;
   /** n rows: y[p][j] = bias[j] + sum_k x[p][k] * w[j][k]      (1x1 convolution, stride 1, no padding; linear) */
   f32_gemm: Kernel<[x: Ptr, ldx: Int, K: Int, packed: Ptr, bias: Ptr, y: Ptr, ldy: Int, N: Int]>;
   /**
-   * n = taps*K rows (tap-major) of the weight gradient, transposed: dwt[tap][k][j] = sum_p x[table[tap][p]][k] * dy[p][j].
+   * n = taps*K rows (tap-major) of the weight gradient, transposed: dwt[tap][k][j] = sum_p x[table[tap][p]][k] * dy[p][j], where no row reads as zeros.
    * table 0 (null) means 1x1: the input row is p itself.
    */
   f32_conv_weight_grad: Kernel<[x: Ptr, ldx: Int, table: Ptr, pixels: Int, K: Int, dy: Ptr, ldy: Int, N: Int, dwt: Ptr]>;

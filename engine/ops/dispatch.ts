@@ -6,7 +6,7 @@
  *   dw        spikes: sparse | dense;  reals: dense
  *
  * The same seed gives the same run, although clocks take part: sparse and dense add the same terms in the same order, but for products with zero,
- * which change no sum of finite numbers. So where the measured crossovers decide between them, and where a layer is held to what it did before, no bit
+ * which change no sum of finite numbers. (Where a weight is infinite or not a number the dense kernels say so everywhere, the sparse ones where something fired.) So where the measured crossovers decide between them, and where a layer is held to what it did before, no bit
  * depends on it. Where bits do depend on the kernel (masked, winograd), shapes and the spikes themselves decide, by constants, and nothing that was before.
  */
 import { FIXED, type Crossovers } from "../../kernels/crossovers.ts";
@@ -87,6 +87,9 @@ export function observeKernels<R>(see: (run: KernelRun) => void, run: () => R): 
   try { return run(); } finally { observer = before; }
 }
 
+/** Channels that a list of events by pixel can name. */
+const MOST_LISTED = 4095;
+
 export type ForwardKernel = Exclude<SpikePath, "auto"> | "winograd" | "depthwise";
 
 export const forwardKernel = (x: Value, weight: Tensor, g: Geometry, algorithm: Algorithm): ForwardKernel => seen("forward", weight, g, forwardOf(x, weight, g, algorithm));
@@ -95,7 +98,7 @@ function forwardOf(x: Value, weight: Tensor, g: Geometry, algorithm: Algorithm):
   const spikes = x instanceof Spikes, real = algorithm === "winograd" ? algorithm : "dense";
   if (spikes && (forced.forward === "integer" || forced.forward === "binary")) return forced.forward;
   if (g.depthwise) return "depthwise";
-  if (!spikes || g.groups > 1) return real;
+  if (!spikes || g.groups > 1 || g.C > MOST_LISTED) return real;
   if (forced.forward) return forced.forward === "sparse" ? "sparse" : real;
   const sparse = real === "dense" ? gathers(x, weight, g, "forward") : x.statistics().density < crossoverOf(FIXED, g, "forward");
   return sparse ? "sparse" : real;

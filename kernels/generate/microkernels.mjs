@@ -27,18 +27,24 @@ export function conv_tile${MR}x8(
   const ${list(MR, (r) => `r${r} = <usize>min(${r}, last)`)};
   let lo0 = bias ? v128.load(bias) : f32x4.splat(0), hi0 = bias ? v128.load(bias, 16) : f32x4.splat(0);
   let ${list(MR - 1, (r) => `lo${r + 1} = lo0, hi${r + 1} = hi0`)};
-  let b0: v128, b1: v128, s: v128;
+  let b0: v128, b1: v128, s: v128, ${list(MR, (r) => `i${r} = 0, keptLo${r} = lo0, keptHi${r} = lo0`)};
   for (let tap = 0; tap < taps; tap++, table += nextTap) {
     let ${list(MR, (r) => `a${r} = x + r${r} * ldx`)};
     if (table) {
-      const ${list(MR, (r) => `i${r} = load<i32>(table + (r${r} << 2))`)};
+${lines(MR, (r) => `      i${r} = load<i32>(table + (r${r} << 2));`)}
       if ((${list(MR, (r) => `i${r}`, " & ")}) < 0) { b += <usize>K << 5; continue; } // the tap sees padding only
 ${lines(MR, (r) => `      a${r} = rowOf(x, ldx, i${r});`)}
     }
+    // padding adds nothing, not even zero times infinity: sums of rows that see it are put back
+    const padded = ${list(MR, (r) => `i${r}`, " | ")};
+    if (padded < 0) { ${list(MR, (r) => `keptLo${r} = lo${r}; keptHi${r} = hi${r};`, " ")} }
     for (let k = K, w = b; k > 0; k -= 4, ${advance(4)}) {${range(4).map((u) => (u ? `
       if (k <= ${u}) break;` : "") + step(u)).join("")}
     }
     b += <usize>K << 5;
+    if (padded < 0) {
+${lines(MR, (r) => `      if (i${r} < 0) { lo${r} = keptLo${r}; hi${r} = keptHi${r}; }`)}
+    }
   }
   // + 0 makes every zero positive, so that a skipped tap and a tap of zeros agree to the bit
   const zero4 = f32x4.splat(0);

@@ -86,7 +86,7 @@ export const conv = ({ real, i32, round }: Machine) => ({
         let sum = 0;
         for (let p = 0; p < pixels; p++) {
           const row = table ? Table[tap * pixels + p] : p;
-          if (row >= 0) sum = round(sum + round(X[row * ldx + k] * DY[p * ldy + j]));
+          sum = round(sum + round((row >= 0 ? X[row * ldx + k] : 0) * DY[p * ldy + j]));
         }
         DWT[i * N + j] = sum;
       }

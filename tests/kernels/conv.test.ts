@@ -100,6 +100,25 @@ const geometries = [
   conv({ K: 9, N: 129, H: 10, W: 10, stride: 2, bias: false }),
 ];
 
+describe("numbers that are not finite", () => {
+  const cases = [conv({}), conv({ H: 3, W: 7, K: 17, N: 8 }), conv({ B: 2, H: 4, W: 5, K: 4, N: 3, kh: 5, kw: 5, padding: 2 }), conv({ H: 9, W: 6, stride: 2 }), conv({ kh: 1, kw: 1, padding: 0, K: 9 })];
+  it.each(cases.map((c) => [name(c), c] as const))("in an input, a weight or a gradient reach the same outputs in every build, and padding never meets them: %s", (_, c) => {
+    const { inputs, outputs, taps } = sizes(c), x = inputs * c.K, dy = outputs * c.N, w = c.N * taps * c.K;
+    const kind = (v: number): number => (Number.isNaN(v) ? 0 : Math.abs(v) === Infinity ? Math.sign(v) : 2);
+    for (const at of [0, x - 1, x + 1, x + dy - 1, x + dy, x + dy + (w >> 1), x + dy + w - 1]) { // x, then dy, then w, as they are placed
+      for (const bad of [Infinity, -Infinity, NaN]) {
+        const plant = (): ((v: number) => number) => { let i = 0; return (v) => (i++ === at ? bad : v); };
+        const want = run(plain, c, plant());
+        expect([want.y, want.dx, want.dw].some((all) => Array.from(all).some((v) => kind(v) !== 2))).toBe(true);
+        for (const bench of fast) {
+          const got = run(bench, c, plant());
+          for (const part of ["y", "dx", "dw"] as const) expect(Array.from(got[part], kind), `${bench.loaded.build} ${part}, ${bad} at ${at}`).toEqual(Array.from(want[part], kind));
+        }
+      }
+    }
+  });
+});
+
 describe("f32_conv and its gradients", () => {
   it("runs in at least the plain SIMD build", () => expect(fast.map((b) => b.loaded.build)).toContain("simd"));
 
