@@ -56,6 +56,12 @@ export function fastest<Name extends string>(runs: Record<Name, () => unknown>, 
   return best;
 }
 
+/** `fastest` for every row of a table, the table gone through several times, so that seconds in which the machine is slow do not fall on one row. */
+export function fastestRows<Name extends string>(rows: readonly Record<Name, () => unknown>[], passes = 4): Record<Name, number>[] {
+  const all = Array.from({ length: passes }, () => rows.map((row) => fastest(row, 4)));
+  return rows.map((row, i) => Object.fromEntries(Object.keys(row).map((name) => [name, Math.min(...all.map((pass) => pass[i][name as Name]))])) as Record<Name, number>);
+}
+
 /** Columns as wide as what is in them. */
 export function print(head: readonly string[], rows: readonly (readonly (string | number)[])[]): void {
   const all = [head, ...rows.map((row) => row.map((cell) => (typeof cell === "number" ? cell.toFixed(2) : cell)))];

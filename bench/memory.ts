@@ -2,7 +2,7 @@
  * Kernels that do little with each byte: GB/s over the bytes that they must touch, as a share of memory.copy over a working set of the same size, in turns
  * with it. One thread. A copy counts its reads and its writes. The arrays are currents [B, 40, 40, 256]: as in a training step, and past any cache.
  */
-import { Desk, fastest, print } from "./desk.ts";
+import { Desk, fastestRows, print } from "./desk.ts";
 import { limitsOf } from "./limits.ts";
 
 const S = 40, C = 256, WIDE = S + 6;
@@ -64,15 +64,15 @@ const ROWS: Row[] = [
 ];
 
 export async function run(): Promise<unknown> {
-  const results = [];
+  const results: { name: string; B: number; setMB: number; rate: number; copy: number; share: number }[] = [];
   for (const B of BATCHES) {
     const desk = await Desk.of({ threads: 1 }), on = lay(desk, B), { copy } = await limitsOf(desk.loaded.build, desk.loaded.memory);
-    for (const { name, bytes, set = bytes, run } of ROWS) {
-      const touched = bytes(on), half = Math.floor(set(on) / 128) * 64;
-      const ms = fastest({ copy: () => copy(on.x + half, on.x, half), kernel: () => run(on) }, 4);
-      const rate = touched / ms.kernel / 1e6, limit = (2 * half) / ms.copy / 1e6;
-      results.push({ name, B, setMB: (2 * half) / 1e6, rate, copy: limit, share: rate / limit });
-    }
+    const halves = ROWS.map(({ bytes, set = bytes }) => Math.floor(set(on) / 128) * 64);
+    const times = fastestRows(ROWS.map(({ run }, i) => ({ copy: () => copy(on.x + halves[i], on.x, halves[i]), kernel: () => run(on) })), 3);
+    ROWS.forEach(({ name, bytes }, i) => {
+      const rate = bytes(on) / times[i].kernel / 1e6, limit = (2 * halves[i]) / times[i].copy / 1e6;
+      results.push({ name, B, setMB: (2 * halves[i]) / 1e6, rate, copy: limit, share: rate / limit });
+    });
   }
   print(["GB/s", "batch", "set, MB", "kernel", "copy", "share of copy"],
     results.map(({ name, B, setMB, rate, copy, share }) => [name, String(B), setMB, rate, copy, share]));

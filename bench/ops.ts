@@ -3,7 +3,7 @@
  * multiply-adds on registers of one, measured in turns with the kernel.
  */
 import { dense, depthwise, depthwiseFlopsOf, describe, describeDepthwise, flopsOf, type DepthwiseShape, type Shape } from "./convolutions.ts";
-import { Desk, fastest, print } from "./desk.ts";
+import { Desk, fastestRows, print } from "./desk.ts";
 import { limitsOf } from "./limits.ts";
 
 /** One kernel on one shape: the operations of a run, and the run, laid out on a desk. */
@@ -29,14 +29,14 @@ const ROWS: Row[] = [
 ];
 
 export async function run(): Promise<unknown> {
-  const results = [];
+  const results: { name: string; threads: number; rate: number; peak: number; share: number }[] = [];
   for (const threads of [1, 2]) {
     const desk = await Desk.of({ threads }), { multiplyAdd, flops: most } = await limitsOf(desk.loaded.build);
-    for (const { name, flops, on } of ROWS) {
-      const { peak, kernel } = fastest({ peak: multiplyAdd, kernel: on(desk) });
-      const rate = flops / kernel / 1e6, limit = (threads * most) / peak / 1e6;
+    const times = fastestRows(ROWS.map(({ on }) => ({ peak: multiplyAdd, kernel: on(desk) })));
+    ROWS.forEach(({ name, flops }, i) => {
+      const rate = flops / times[i].kernel / 1e6, limit = (threads * most) / times[i].peak / 1e6;
       results.push({ name, threads, rate, peak: limit, share: rate / limit });
-    }
+    });
     await desk.loaded.stop();
   }
   print(["GFLOP/s", "threads", "kernel", "peak", "share of peak"], results.map(({ name, threads, rate, peak, share }) => [name, String(threads), rate, peak, share]));
