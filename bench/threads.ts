@@ -6,7 +6,8 @@ import { Desk, fastest, fastestRows, print } from "./desk.ts";
 import { trainingStep } from "./step.ts";
 
 const SHAPE: Shape = { B: 1, S: 40, C: 256, N: 256, k: 3 }, LARGE: Shape = { ...SHAPE, k: 7 };
-const TURNS = 20;
+/** Whole training steps: of the small default network, of which more is JavaScript, and of a published size. */
+const STEPS = [{ size: "tiny", batch: 8, side: 128, turns: 20 }, { size: "n", batch: 2, side: 320, turns: 3 }] as const;
 
 interface Row { name: string; on(desk: Desk): () => unknown }
 
@@ -27,12 +28,14 @@ export async function run(): Promise<unknown> {
   ROWS.forEach(({ name }, i) => results.push({ name, ...times[i] }));
   await double.loaded.stop();
 
-  const [one, two] = await Promise.all([1, 2].map(async (threads) => {
-    const host = await loadKernels({ threads }), step = withHost(host, () => trainingStep(spikeYOLO.tiny, 8, 128));
-    return { host, step: () => withHost(host, () => step("auto")) };
-  }));
-  results.push({ name: "training step, tiny, 8 of 128 x 128", ...fastest({ one: one.step, two: two.step }, TURNS) });
-  await two.host.stop();
+  for (const { size, batch, side, turns } of STEPS) {
+    const [one, two] = await Promise.all([1, 2].map(async (threads) => {
+      const host = await loadKernels({ threads }), step = withHost(host, () => trainingStep(spikeYOLO[size], batch, side));
+      return { host, step: () => withHost(host, () => step("auto")) };
+    }));
+    results.push({ name: `training step, ${size}, ${batch} of ${side} x ${side}`, ...fastest({ one: one.step, two: two.step }, turns) });
+    await Promise.all([one, two].map(({ host }) => host.stop()));
+  }
 
   print(["ms", "one thread", "two", "times"], results.map(({ name, one, two }) => [name, one, two, one / two]));
   return results;

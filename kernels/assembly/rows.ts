@@ -1,5 +1,5 @@
 /** Rows and time: copies, broadcasts and sums. A row is C consecutive elements. */
-import { LANES, at, copyRow, loadSome, storeSome } from "./lanes";
+import { LANES, at, copyRow, loadSome, madd, storeSome } from "./lanes";
 
 /** y[row][i] = x[row][i], i < width */
 export function f32_copy_columns(begin: i32, end: i32, x: usize, ldx: i32, y: usize, ldy: i32, width: i32): void {
@@ -127,8 +127,7 @@ export function f32_sum_squares(begin: i32, end: i32, x: usize, partial: usize, 
     const w0 = kind == DOT ? v128.load(dy) : z0, w1 = kind == DOT ? v128.load(dy + step) : z1, w2 = kind == DOT ? v128.load(dy + step2) : z2, w3 = kind == DOT ? v128.load(dy + step3) : z3;
     v128.store(at(sums, c), f32x4.add(v128.load(at(sums, c)), f32x4.add(f32x4.add(w0, w1), f32x4.add(w2, w3))));
     if (kind == SUM) continue;
-    const dot4 = f32x4.add(f32x4.add(f32x4.mul(w0, z0), f32x4.mul(w1, z1)), f32x4.add(f32x4.mul(w2, z2), f32x4.mul(w3, z3)));
-    v128.store(at(dots, c), f32x4.add(v128.load(at(dots, c)), dot4));
+    v128.store(at(dots, c), madd(w3, z3, madd(w2, z2, madd(w1, z1, madd(w0, z0, v128.load(at(dots, c)))))));
   }
   for (; c < C; c++, x += 4, dy += 4) {
     const m = at(mean, c), z0 = z(kind, x, m), z1 = z(kind, x + step, m), z2 = z(kind, x + step2, m), z3 = z(kind, x + step3, m);
