@@ -1,14 +1,13 @@
 /**
- * Whole networks of the SpikeYOLO cases: evaluation, loss with every gradient, ten training steps.
+ * Whole networks of the SpikeYOLO cases: evaluation, loss with every gradient.
  *
  * The float64 twin must meet the recorded float64 run. Float32 must fire the same spikes where no membrane of the network comes closer than
  * 5e-5 to a boundary; elsewhere it may be as far off as 20 times what PyTorch's own float32 run was (`observed_float32`).
  */
-import { backward, host, noGrad, scope, sizeOf, Spikes, Tensor, type Value } from "../../engine/index.ts";
+import { backward, host, noGrad, sizeOf, Spikes, Tensor, type Value } from "../../engine/index.ts";
 import type { Node } from "../../engine/op.ts";
 import { observeConvolutions } from "../../nn/layers.ts";
 import { ilif, ilifGen1 } from "../../nn/neurons.ts";
-import { SGD } from "../../nn/optimizers.ts";
 import type { Prediction } from "../../detection/head.ts";
 import { detectionLoss } from "../../detection/loss.ts";
 import { SpikeYOLO, type DetectorInput } from "../../detection/spikeyolo.ts";
@@ -16,7 +15,7 @@ import { inTheirLayout, loadReference, referenceNames } from "../../detection/we
 import { channelsFirst, channelsLast, short, type Check, type OracleCase, type Player, type Tolerance } from "./play.ts";
 import { rawMaps, targetsOf, TWIN_AND_BEST } from "./spikeyolo.ts";
 
-function networkOf(c: OracleCase): SpikeYOLO {
+export function networkOf(c: OracleCase): SpikeYOLO {
   const { depth, width, max_channels, nc, T, D, decay, neuron, bn_eps, bn_momentum = 0.03, mode } = c.params;
   const model = new SpikeYOLO({
     depth, width, maxChannels: max_channels, lastRatio: 1, classes: nc, T, D, neuron: neuron === "ilif_gen1" ? ilifGen1(D) : ilif(D, decay), norm: { eps: bn_eps, momentum: bn_momentum },
@@ -26,7 +25,7 @@ function networkOf(c: OracleCase): SpikeYOLO {
 }
 
 /** Images [B, 3, H, W], or event frames [B, T, 3, H, W] whose time comes first here. */
-function inputOf(c: OracleCase): DetectorInput {
+export function inputOf(c: OracleCase): DetectorInput {
   const { shape, data } = channelsLast(c.get("inputs", "img"));
   if (shape.length === 4) return { shape, data };
   const [B, T, ...frame] = shape, size = sizeOf(frame), sequence = new Float64Array(data.length);
@@ -49,10 +48,10 @@ function neuronBefore(weight: string): string | undefined {
 
 const weightNames = (model: SpikeYOLO): Map<Tensor, string> => new Map([...referenceNames(model)].map(([name, weight]) => [weight, name]));
 
-type Firings = Map<string, Spikes>;
+export type Firings = Map<string, Spikes>;
 
 /** The spikes of each neuron, found by walking back from what the network predicted. */
-function firingsBehind(model: SpikeYOLO, { box, classes }: Prediction): Firings {
+export function firingsBehind(model: SpikeYOLO, { box, classes }: Prediction): Firings {
   const names = weightNames(model), found: Firings = new Map(), seen = new Set<Node>();
   const waiting = [box.node, classes.node];
   while (waiting.length) {
@@ -102,7 +101,7 @@ function watchLayers(model: SpikeYOLO): Map<number, Tensor> {
 
 // ---- comparing ----
 
-const isTwin = (): boolean => host().bytes === 8;
+export const isTwin = (): boolean => host().bytes === 8;
 
 /** Whether float32 rounding cannot change a spike of this case. */
 const spikesAreSafe = (c: OracleCase): boolean => isTwin() || c.record.min_margin >= 5e-5;
@@ -132,7 +131,7 @@ function compareInside(c: OracleCase, check: Check, layers: ReadonlyMap<number, 
 }
 
 /** Error over the largest expected value. */
-function relative(got: ArrayLike<number>, want: ArrayLike<number>): number {
+export function relative(got: ArrayLike<number>, want: ArrayLike<number>): number {
   let error = 0, largest = 0;
   for (let i = 0; i < want.length; i++) {
     error = Math.max(error, Math.abs(got[i] - want[i]));
@@ -142,7 +141,7 @@ function relative(got: ArrayLike<number>, want: ArrayLike<number>): number {
 }
 
 /** 20 times PyTorch's own error where it was recorded, else the tolerance of the case. */
-function likeFloat32(check: Check, c: OracleCase, what: string, error: number, observed: number | undefined): void {
+export function likeFloat32(check: Check, c: OracleCase, what: string, error: number, observed: number | undefined): void {
   check.atMost(what, error, observed === undefined ? c.record.rtol! : 20 * observed);
   check.note(`${what} ${short(error)}, PyTorch float32 ${observed === undefined ? "unknown" : short(observed)}`);
 }
@@ -209,54 +208,22 @@ function gradientOf(named: ReturnType<typeof referenceNames>, name: string): Arr
 }
 
 /** Sum and absolute sum. */
-function sumsOf(values: ArrayLike<number>): [number, number] {
+export function sumsOf(values: ArrayLike<number>): [number, number] {
   let sum = 0, magnitude = 0;
   for (let i = 0; i < values.length; i++) { sum += values[i]; magnitude += Math.abs(values[i]); }
   return [sum, magnitude];
 }
 
 /** Sum and absolute sum, both within the tolerance of the latter. */
-function compareSums(check: Check, what: string, got: ArrayLike<number>, [sum, magnitude]: readonly [number, number], { rtol, atol }: Tolerance): void {
+export function compareSums(check: Check, what: string, got: ArrayLike<number>, [sum, magnitude]: readonly [number, number], { rtol, atol }: Tolerance): void {
   const [ourSum, ourMagnitude] = sumsOf(got), allowed = atol + rtol * magnitude;
   check.atMost(`sum of ${what}`, Math.abs(ourSum - sum), allowed);
   check.atMost(`absolute sum of ${what}`, Math.abs(ourMagnitude - magnitude), allowed);
 }
-
-// ---- ten steps ----
-
-interface Step { readonly total: number; readonly box: number; readonly cls: number; readonly dfl: number; readonly grad_norm: number }
-
-const trajectory: Player = { places: TWIN_AND_BEST, play: (c, check) => {
-  const { lr, momentum, nesterov, weight_decay, clip_grad_norm, box, cls, dfl } = c.params, tolerance: Tolerance = { rtol: c.record.rtol!, atol: c.record.atol! };
-  const model = networkOf(c), input = inputOf(c), targets = targetsOf(c);
-  const optimizer = new SGD(model.namedParameters(), { lr, momentum, nesterov, weightDecay: weight_decay });
-  const steps = (c.record.losses as Step[]).map((): Step => scope(() => {
-    const loss = detectionLoss(model.forward(input), targets, { box, classes: cls, dfl });
-    backward(loss.total);
-    const { gradientNorm } = optimizer.step(clip_grad_norm ? { clip: clip_grad_norm } : {});
-    return { total: loss.total.item(), box: loss.box, cls: loss.classes, dfl: loss.dfl, grad_norm: gradientNorm };
-  }));
-
-  const wanted = c.record.losses as Step[], named = referenceNames(model);
-  if (isTwin()) {
-    wanted.forEach((want, i) => {
-      for (const part of ["total", "box", "cls", "dfl", "grad_norm"] as const) check.atMost(`${part} of step ${i}`, Math.abs(steps[i][part] - want[part]), tolerance.atol + tolerance.rtol * want[part]);
-    });
-    for (const [name, sums] of finalSums(c)) compareSums(check, name, named.get(name)!.data, sums, tolerance);
-    return;
-  }
-  const observed = c.record.observed_float32, apart = wanted.map(({ total }, i) => Math.abs(steps[i].total - total) / total);
-  likeFloat32(check, c, "largest relative error of ten totals", Math.max(...apart), Math.max(...observed.total_rel));
-  const sums = finalSums(c).map(([name, [, magnitude]]) => Math.abs(sumsOf(named.get(name)!.data)[1] - magnitude) / magnitude);
-  likeFloat32(check, c, "largest relative error of the final absolute sums", Math.max(...sums), observed.final_abs_sum_max_rel);
-} };
-
-const finalSums = (c: OracleCase) => Object.entries(c.record.final_checks as Record<string, [number, number]>);
 
 export const networkPlayers: ReadonlyMap<string, Player> = new Map([
   ["SpikeYOLO", evaluation],
   ["SpikeYOLO_gen1", evaluation],
   ["SpikeYOLO+loss", training],
   ["SpikeYOLO_gen1+loss", training],
-  ["SpikeYOLO SGD trajectory", trajectory],
 ]);
