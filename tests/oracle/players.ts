@@ -1,6 +1,7 @@
 /** Every op that somebody plays. */
 import type { Player } from "./play.ts";
+import { snnYolov3NeuronPlayers } from "./snn-yolov3-neurons.ts";
 import { networkPlayers } from "./spikeyolo-network.ts";
 import { spikeyoloPlayers } from "./spikeyolo.ts";
 
-export const players: ReadonlyMap<string, Player> = new Map([...spikeyoloPlayers, ...networkPlayers]);
+export const players: ReadonlyMap<string, Player> = new Map([...spikeyoloPlayers, ...networkPlayers, ...snnYolov3NeuronPlayers]);
