@@ -21,7 +21,7 @@ import * as norm from "../../engine/ops/norm.ts";
 import * as pool from "../../engine/ops/pool.ts";
 import * as winograd from "../../engine/ops/winograd.ts";
 import { readdirSync } from "node:fs";
-import { ilif, ilifGen1, parametricLeaky } from "../../nn/neurons.ts";
+import { ilif, ilifGen1, integrateAndFire, leaky, parametricLeaky } from "../../nn/neurons.ts";
 import { atan, rectangular, sigmoid, triangular } from "../../nn/surrogates.ts";
 
 const FILES = { conv, depthwise, dispatch, elementwise, geometry, layout, loss, matmul, neuron, norm, pool, winograd };
@@ -291,11 +291,14 @@ for (const [T, width] of [[1, 7], [2, 9], [4, 17], [3, 1100]]) for (const reset 
     (f, current, leak) => layout.valuesOf(f(current, leak, { neuron: n })), ([at, [leak]], u) => [unrolled(now, at, u, T), Float64Array.of(unrolledLeak(n, at, u, T, leak))]);
 }
 // what a 1x1 convolution gives back to a neuron through open windows alone
-for (const [T, C, out] of [[1, 1, 1], [2, 3, 5], [1, 17, 3], [2, 5, 17], [1, 64, 9], [1, 80, 4]]) {
-  const shape = [T, 2, 2, 1, C], random = new Random(C, out), n = ilif(4), weight = Float64Array.from({ length: out * C }, () => Math.fround(random.uniform(-1, 1)));
-  const currents = Float64Array.from({ length: sizeOf(shape) }, (_, i) => (i === sizeOf(shape) - 1 ? 1.2 : random.uniform(-2, 7)));
-  const apply: Apply = (f, x) => f(layout.reshape(neuron.fireInteger(x, { neuron: n }), [2 * T, 2, 1, C]), tensor(weight, [out, 1, 1, C]), undefined, { stride: 1, padding: 0, dilation: 1, groups: 1, algorithm: "direct" });
-  row(conv.conv2dOp, `of what fired, masked, ${show(shape)} to ${out}`, [{ shape, values: currents }], apply, ([x], u) => {
+const windowed: [string, Neuron][] = [
+  ["", ilif(4)], ["binary, rectangular, ", integrateAndFire({ threshold: 1.5, surrogate: rectangular(0.4) })], ["binary, triangular, ", leaky({ threshold: 0.9, surrogate: triangular(0.5) })],
+];
+for (const [what, n] of windowed) for (const [T, C, out] of [[1, 1, 1], [2, 3, 5], [1, 17, 3], [2, 5, 17], [1, 64, 9], [1, 80, 4]]) {
+  const shape = [T, 2, 2, 1, C], random = new Random(C, out), weight = Float64Array.from({ length: out * C }, () => Math.fround(random.uniform(-1, 1)));
+  const currents = Float64Array.from({ length: sizeOf(shape) }, (_, i) => ((i + 1) % (4 * C) ? random.uniform(-2, 7) : i === sizeOf(shape) - 1 ? 1.2 : 0)); // the last window is open
+  const apply: Apply = (f, x) => f(layout.reshape(neuron.fire(x, n), [2 * T, 2, 1, C]), tensor(weight, [out, 1, 1, C]), undefined, { stride: 1, padding: 0, dilation: 1, groups: 1, algorithm: "direct" });
+  row(conv.conv2dOp, `of what fired, masked, ${what}${show(shape)} to ${out}`, [{ shape, values: currents }], apply, ([x], u) => {
     const ds = Float64Array.from(x, (_, i) => weight.filter((_, k) => k % C === i % C).reduce((sum, w, j) => sum + w * u[Math.floor(i / C) * out + j], 0));
     return [unrolled(n, x, ds, T)];
   }, { dx: "masked" });
