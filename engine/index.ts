@@ -16,5 +16,5 @@ export { conv2d, type ConvAttributes } from "./ops/conv.ts";
 export { observeKernels, withKernels, withSpikePath, type Algorithm, type KernelChoice, type KernelRun, type SpikePath } from "./ops/dispatch.ts";
 export { linear, matmul } from "./ops/matmul.ts";
 export { maxPool2d, padWith, upsampleNearest } from "./ops/pool.ts";
-export { fire, spikesOf, type BinaryNeuron, type IntegerNeuron, type Neuron, type Surrogate } from "./ops/neuron.ts";
+export { fire, fireFrom, spikesOf, withLearned, type BinaryNeuron, type IntegerNeuron, type Neuron, type Surrogate } from "./ops/neuron.ts";
 export { bceWithLogits, ciou, distributionFocal, expectation, softmax } from "./ops/loss.ts";

@@ -175,17 +175,26 @@ export interface Kernels {
   ]>;
   /** dh[t] = window[t]*ds[t] + decay*dh[t+1];  dx[t] = gain*dh[t]      (reset detached: d v/d h = 1) */
   f32_fire_integer_backward: Kernel<[s: Ptr, ds: Ptr, dx: Ptr, T: Int, stride: Int, decay: Real, gain: Real]>;
+  /** f32_fire_integer from membranes v [stride] in place of 0; those after the last timestep are left in v. */
+  f32_fire_integer_onward: Kernel<[x: Ptr, v: Ptr, s: Ptr, T: Int, stride: Int, decay: Real, gain: Real, D: Int]>;
   /**
    * Binary firing (IF, LIF, PLIF):  h[t] = decay*v[t-1] + gain*x[t];  s[t] = [h[t] >= threshold];
-   * v[t] = h[t] - threshold*s[t] (reset 0, "subtract"), h[t]*(1 - s[t]) (reset 1, "zero"), h[t] (reset 2, "none").  h is kept for the backward pass.
+   * v[t] = h[t] - threshold*s[t] (reset 0, "subtract"), h[t]*(1 - s[t]) (reset 1, "zero"), h[t] (reset 2, "none").
+   * v [stride]: membranes before the first timestep, in whose place those after the last are left; 0 (null) for none before, none kept.
+   * Window open where the surrogate derivative (below) is not 0: everywhere for kinds 1 and 2.
    */
-  f32_fire_binary: Kernel<[x: Ptr, h: Ptr, s: Ptr, T: Int, stride: Int, decay: Real, gain: Real, threshold: Real, reset: Int]>;
+  f32_fire_binary: Kernel<[x: Ptr, v: Ptr, s: Ptr, T: Int, stride: Int, decay: Real, gain: Real, threshold: Real, reset: Int, kind: Int, alpha: Real]>;
   /**
    * g = surrogate'(h - threshold): kind 0 rectangular [|u| < 1/(2 alpha)]*alpha, 1 atan alpha/(2(1+(pi/2 alpha u)^2)), 2 sigmoid alpha*sig(alpha u)(1-sig(alpha u)),
-   * 3 triangular max(0, 1 - |alpha u|)*alpha.  dh[t] = g*(ds[t] + resetTerm) + (dv/dh)*dv[t]; dv[t-1] = decay*dh[t]; dx[t] = gain*dh[t];
-   * resetTerm (only if attached = 1): -threshold*dv[t] (subtract) or -h[t]*dv[t] (zero).
+   * 3 triangular max(0, 1 - |alpha u|)*alpha.  dh[t] = g*(ds[t] + resetTerm) + (dv/dh)*dv[t]; dv[t-1] = decay*dh[t]; dx[t] = share*dh[t], share being gain, or 1 to get dh;
+   * resetTerm (only if attached = 1): -threshold*dv[t] (subtract) or -h[t]*dv[t] (zero).  h and v are charged anew from x, v[-1] = 0.
    */
-  f32_fire_binary_backward: Kernel<[h: Ptr, s: Ptr, ds: Ptr, dx: Ptr, T: Int, stride: Int, decay: Real, gain: Real, threshold: Real, reset: Int, attached: Int, kind: Int, alpha: Real]>;
+  f32_fire_binary_backward: Kernel<[x: Ptr, ds: Ptr, dx: Ptr, T: Int, stride: Int, decay: Real, gain: Real, threshold: Real, reset: Int, attached: Int, kind: Int, alpha: Real, share: Real]>;
+  /**
+   * n = ceil(stride/1024) blocks of binary neurons, given dh [T, stride] of f32_fire_binary_backward with share 1:
+   * partial[2*block] = sum dh[t]*v[t-1] and partial[2*block + 1] = sum dh[t]*x[t], the gradients of decay and gain.
+   */
+  f32_fire_leak_grad: Kernel<[x: Ptr, dh: Ptr, partial: Ptr, T: Int, stride: Int, decay: Real, gain: Real, threshold: Real, reset: Int]>;
 
   // ── spikes: bytes, event lists, convolutions that add only where something fired ─────────────────────────────────
   /** n elements: y[i] = value of s[i] as a number */

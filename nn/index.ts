@@ -2,7 +2,7 @@
 export { Buffer, Module } from "./module.ts";
 export { BatchNorm2d, BatchNormPad, Conv2d, Linear, observeConvolutions, perTimestep, type Conv2dOptions, type NormOptions } from "./layers.ts";
 export { AllConvBlock, ConvBlock, DownSampling, fold, RepConv, SeparableConv, SepRepConv, SpikingConv, unfold, type BlockOptions } from "./blocks.ts";
-export { ilif, ilifGen1, integrateAndFire, largestSpike, leaky } from "./neurons.ts";
+export { ilif, ilifGen1, integrateAndFire, largestSpike, leaky, Neurons, parametricLeaky, type BinaryOptions, type LeakyOptions } from "./neurons.ts";
 export * as surrogates from "./surrogates.ts";
 export { NonFiniteGradient, SGD, type SGDOptions } from "./optimizers.ts";
 export { referenceRecipe, schedule, type Rates, type Recipe, type Schedule, type Settings } from "./schedules.ts";

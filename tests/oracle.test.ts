@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { tensor, valuesOf, fire } from "../engine/index.ts";
 import { ilif } from "../nn/neurons.ts";
 import { writeSafetensors, type TensorData } from "../nn/safetensors.ts";
-import { channelsFirst, channelsLast, Check, OracleFolder, oracleHosts, playCase, type CaseRecord, type Hosts, type Player } from "./oracle/play.ts";
+import { channelsFirst, channelsLast, Check, OracleCase, OracleFolder, oracleHosts, playCase, type CaseRecord, type Hosts, type Player } from "./oracle/play.ts";
 import { players } from "./oracle/players.ts";
 
 let hosts: Hosts;
@@ -27,8 +27,8 @@ function replay(folder: string): void {
   }
 }
 
-describe("recorded SpikeYOLO cases, a few", () => {
-  const folder = join(root, "tests/fixtures/spikeyolo");
+describe.each([["SpikeYOLO", "spikeyolo"], ["SNN-YOLOv3", "snn-yolov3"]])("recorded %s cases, a few", (_, name) => {
+  const folder = join(root, "tests/fixtures", name);
   replay(folder);
 
   it("are all of ops that somebody plays", () => {
@@ -36,8 +36,10 @@ describe("recorded SpikeYOLO cases, a few", () => {
   });
 });
 
-const everything = join(root, "../shared/oracle/spikeyolo");
-if (existsSync(join(everything, "manifest.json"))) describe("recorded SpikeYOLO cases, all", () => replay(everything));
+for (const [name, folder] of [["SpikeYOLO", "spikeyolo"], ["SNN-YOLOv3", "snn-yolov3"]]) {
+  const everything = join(root, "../shared/oracle", folder);
+  if (existsSync(join(everything, "manifest.json"))) describe(`recorded ${name} cases, all`, () => replay(everything));
+}
 
 describe("the player", () => {
   const folder = mkdtempSync(join(tmpdir(), "oracle-"));
@@ -134,6 +136,14 @@ describe("the player", () => {
     } };
     expect(playCase(c, players, hosts).verdict).toBe("passed");
     expect(playCase(c, new Map([["ilif", wrong]]), hosts).verdict).toBe("failed");
+  });
+
+  it("notices a hard reset in place of a soft one, and a gradient that goes past it", () => {
+    const folder = new OracleFolder(join(root, "tests/fixtures/snn-yolov3")), c = folder.cases.find(({ record }) => record.id === "neuron-if-30")!;
+    for (const wrong of [{ reset: "hard", v_reset: 0 }, { reset_gradient: "detached" }, { alpha: 2.02 }, { v_threshold: 0.51 }]) {
+      const other = new OracleCase(folder, { ...c.record, params: { ...c.params, ...wrong } });
+      expect(playCase(other, players, hosts).verdict, JSON.stringify(wrong)).toBe("failed");
+    }
   });
 
   it("turns [N, C, H, W] into [N, H, W, C] and back", () => {

@@ -9,6 +9,7 @@ export * from "./rows";
 export * from "./norm";
 export * from "./pool";
 export * from "./neuron";
+export * from "./neuron-binary";
 export * from "./spike";
 export * from "./spike-grad";
 export * from "./spike-i16";

@@ -120,6 +120,12 @@ const ZERO_ROW: usize = memory.data(4 * 4096 + 64);
   else for (let i = 0; i < count; i++, bytes >>= 8) store<u8>(p + i, bytes);
 }
 
+/** Four vectors of small integers as sixteen bytes. */
+// @ts-ignore: decorator
+@inline export function narrow(a: v128, b: v128, c: v128, d: v128): v128 {
+  return i8x16.narrow_i16x8_s(i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(c, d));
+}
+
 /** Copies `width` f32. */
 // @ts-ignore: decorator
 @inline export function copyRow(x: usize, y: usize, width: i32): void {

@@ -1,10 +1,9 @@
 /**
- * Neurons: charge, fire, reset, and the way back. The membrane stays in registers from the first timestep to the last.
+ * Neurons that emit integers: charge, fire, reset, and the way back. The membrane stays in registers from the first timestep to the last.
  * A spike byte is value | windowOpen << 4. No sum here is fused with its product: a spike is a rounding, and must be the same everywhere.
  */
-import { exp4 } from "./exponential";
 import { RUN, listRun } from "./lists";
-import { LANES, at, loadBytes, loadSome, storeBytes, storeSome } from "./lanes";
+import { LANES, at, loadSome, narrow, storeBytes, storeSome } from "./lanes";
 
 /** 1.5 * 2^23: a sum with it is rounded half to even to an integer, which stands in its low bits. In memory, because v128 constants are rebuilt at each use. */
 // @ts-ignore: decorator
@@ -15,12 +14,6 @@ import { LANES, at, loadBytes, loadSome, storeBytes, storeSome } from "./lanes";
 /** clamp(h, 0, D), and 0 for NaN */
 // @ts-ignore: decorator
 @inline function clamp4(h4: v128, D4: v128): v128 { return f32x4.pmin(f32x4.pmax(f32x4.splat(0), h4), D4); }
-
-/** Four vectors of small integers as sixteen bytes. */
-// @ts-ignore: decorator
-@inline function narrow(a: v128, b: v128, c: v128, d: v128): v128 {
-  return i8x16.narrow_i16x8_s(i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(c, d));
-}
 
 /** scale*x + shift */
 // @ts-ignore: decorator
@@ -175,85 +168,19 @@ export function f32_fire_integer_backward(begin: i32, end: i32, s: usize, ds: us
   }
 }
 
-/** What becomes of the membrane when a neuron fires. */
 // @ts-ignore: decorator
-@inline const SUBTRACT: i32 = 0;
-// @ts-ignore: decorator
-@inline const ZERO: i32 = 1;
-
-// @ts-ignore: decorator
-@inline function fireBinary(count: i32, x: usize, h: usize, s: usize, T: i32, stride: i32, decay4: v128, gain4: v128, threshold4: v128, subtracted4: v128, cleared4: v128): void {
-  let v4 = f32x4.splat(0);
-  for (let t = 0; t < T; t++, x = at(x, stride), h = at(h, stride), s += stride) {
-    const h4 = f32x4.add(f32x4.mul(decay4, v4), f32x4.mul(gain4, loadSome(x, count))), fired4 = f32x4.ge(h4, threshold4);
-    storeSome(h, h4, count);
-    storeBytes(s, i32x4.shr_u(fired4, 31), count);
-    v4 = v128.andnot(f32x4.sub(h4, v128.and(fired4, subtracted4)), v128.and(fired4, cleared4));
+@inline function fireOnward(count: i32, x: usize, v: usize, s: usize, T: i32, stride: i32, decay4: v128, gain4: v128, D4: v128, magic: v128, open: v128): void {
+  let v4 = loadSome(v, count);
+  for (let t = 0; t < T; t++, x = at(x, stride), s += stride) {
+    const h4 = f32x4.add(f32x4.mul(decay4, v4), f32x4.mul(gain4, loadSome(x, count))), clamped4 = clamp4(h4, D4), q4 = f32x4.add(clamped4, magic);
+    storeBytes(s, v128.or(i32x4.sub(q4, magic), v128.and(f32x4.eq(h4, clamped4), open)), count);
+    v4 = f32x4.sub(h4, f32x4.sub(q4, magic));
   }
+  storeSome(v, v4, count);
 }
 
-/**
- * Binary firing.
- *
- *   h[t] = decay*v[t-1] + gain*x[t]                          charge; kept for the backward pass
- *   s[t] = [h[t] >= threshold]                               fire
- *   v[t] = h[t] - threshold*s[t]  or  h[t]*(1 - s[t])  or  h[t]     reset
- */
-export function f32_fire_binary(begin: i32, end: i32, x: usize, h: usize, s: usize, T: i32, stride: i32, decay: f32, gain: f32, threshold: f32, reset: i32): void {
-  const decay4 = f32x4.splat(decay), gain4 = f32x4.splat(gain), threshold4 = f32x4.splat(threshold);
-  const subtracted4 = f32x4.splat(reset == SUBTRACT ? threshold : 0), cleared4 = i32x4.splat(reset == ZERO ? -1 : 0);
-  let i = begin;
-  for (; i <= end - LANES; i += LANES) fireBinary(LANES, at(x, i), at(h, i), s + i, T, stride, decay4, gain4, threshold4, subtracted4, cleared4);
-  if (i < end) fireBinary(end - i, at(x, i), at(h, i), s + i, T, stride, decay4, gain4, threshold4, subtracted4, cleared4);
-}
-
-// @ts-ignore: decorator
-@inline const RECTANGULAR: i32 = 0;
-// @ts-ignore: decorator
-@inline const ATAN: i32 = 1;
-// @ts-ignore: decorator
-@inline const SIGMOID: i32 = 2;
-
-/** The surrogate derivative at u = h - threshold: kinds 0 rectangular, 1 atan, 2 sigmoid, 3 triangular. */
-// @ts-ignore: decorator
-@inline function surrogate4(kind: i32, u4: v128, alpha4: v128, half4: v128, slope4: v128): v128 {
-  const one4 = f32x4.splat(1);
-  if (kind == RECTANGULAR) return v128.and(f32x4.lt(f32x4.abs(u4), half4), alpha4);
-  if (kind == ATAN) {
-    const z4 = f32x4.mul(slope4, u4);
-    return f32x4.div(half4, f32x4.add(one4, f32x4.mul(z4, z4)));
-  }
-  if (kind == SIGMOID) {  // sig(z) sig(-z) = e / (1 + e)^2 with e = exp(-|z|), which cannot overflow
-    const e4 = exp4(f32x4.neg(f32x4.abs(f32x4.mul(alpha4, u4)))), below4 = f32x4.add(one4, e4);
-    return f32x4.div(f32x4.mul(alpha4, e4), f32x4.mul(below4, below4));
-  }
-  return f32x4.mul(f32x4.pmax(f32x4.sub(one4, f32x4.abs(f32x4.mul(alpha4, u4))), f32x4.splat(0)), alpha4);
-}
-
-/**
- *   g      = surrogate'(h[t] - threshold)
- *   dh[t]  = g*(ds[t] + resetTerm) + (dv/dh)*dv[t]      resetTerm, only if attached: -threshold*dv[t] or -h[t]*dv[t]
- *   dx[t]  = gain*dh[t],  dv[t-1] = decay*dh[t]
- */
-export function f32_fire_binary_backward(
-  begin: i32, end: i32, h: usize, s: usize, ds: usize, dx: usize, T: i32, stride: i32,
-  decay: f32, gain: f32, threshold: f32, reset: i32, attached: i32, kind: i32, alpha: f32,
-): void {
-  const decay4 = f32x4.splat(decay), gain4 = f32x4.splat(gain), threshold4 = f32x4.splat(threshold), alpha4 = f32x4.splat(alpha);
-  const half4 = f32x4.splat(kind == RECTANGULAR ? 1 / (2 * alpha) : alpha / 2), slope4 = f32x4.splat(<f32>(Math.PI / 2) * alpha);
-  for (let i = begin; i < end; i += LANES) {
-    let dv4 = f32x4.splat(0);
-    for (let t = T - 1; t >= 0; t--) {
-      const now = t * stride + i;
-      const h4 = loadSome(at(h, now), end - i), fired4 = i32x4.neg(loadBytes(s + now, end - i));
-      const g4 = surrogate4(kind, f32x4.sub(h4, threshold4), alpha4, half4, slope4);
-      let out4 = loadSome(at(ds, now), end - i);
-      if (attached && reset == SUBTRACT) out4 = f32x4.sub(out4, f32x4.mul(threshold4, dv4));
-      if (attached && reset == ZERO) out4 = f32x4.sub(out4, f32x4.mul(h4, dv4));
-      const kept4 = reset == ZERO ? v128.andnot(dv4, fired4) : dv4;
-      const dh4 = f32x4.add(f32x4.mul(g4, out4), kept4);
-      storeSome(at(dx, now), f32x4.mul(gain4, dh4), end - i);
-      dv4 = f32x4.mul(decay4, dh4);
-    }
-  }
+/** The same from membranes v [stride], in whose place those after the last timestep are left. */
+export function f32_fire_integer_onward(begin: i32, end: i32, x: usize, v: usize, s: usize, T: i32, stride: i32, decay: f32, gain: f32, D: i32): void {
+  const decay4 = f32x4.splat(decay), gain4 = f32x4.splat(gain), D4 = f32x4.splat(<f32>D), magic = v128.load32_splat(MAGIC), open = i32x4.splat(16);
+  for (let i = begin; i < end; i += LANES) fireOnward(end - i, at(x, i), at(v, i), s + i, T, stride, decay4, gain4, D4, magic, open);
 }

@@ -4,6 +4,7 @@ import { nearest, type Machine } from "./machine.ts";
 import { RUN, listRun } from "./spike.ts";
 
 const OPEN = 16;
+const BLOCK = 1024; // neurons of a partial sum
 const SUBTRACT = 0, ZERO = 1; // resets
 const RECTANGULAR = 0, ATAN = 1, SIGMOID = 2; // surrogates
 
@@ -31,11 +32,29 @@ export const neuron = (machine: Machine) => {
     return (u) => round(Math.max(0, round(1 - Math.abs(round(alpha * u)))) * alpha);
   };
 
+  /** Whether the surrogate derivative at u is not 0. */
+  const window = (kind: number, alpha: number): ((u: number) => boolean) => {
+    if (kind === ATAN || kind === SIGMOID) return () => true;
+    const half = round(1 / round(2 * alpha));
+    return kind === RECTANGULAR ? (u) => Math.abs(u) < half : (u) => Math.abs(round(alpha * u)) < 1;
+  };
+
   /** The spike of a charged membrane, and what the reset leaves. */
   const fired = (h: number, D: number): { byte: number; v: number } => {
     const clamped = h > 0 ? Math.min(h, D) : 0; // 0 for NaN
     const value = nearest(clamped);
     return { byte: value | (h === clamped ? OPEN : 0), v: round(h - value) };
+  };
+
+  /** A binary neuron: charge, fire, reset. */
+  const binary = (decay: number, gain: number, threshold: number, reset: number) => {
+    const keep = round(decay), weight = round(gain), level = round(threshold);
+    const fires = (h: number): boolean => h >= level;
+    return {
+      keep, level, fires,
+      charge: (x: number, v: number): number => round(round(keep * v) + round(weight * x)),
+      rest: (h: number): number => (!fires(h) ? h : reset === SUBTRACT ? round(h - level) : reset === ZERO ? 0 : h),
+    };
   };
 
   const kernels = {
@@ -95,39 +114,74 @@ export const neuron = (machine: Machine) => {
       }
     },
 
-    f32_fire_binary(begin: number, end: number, x: number, h: number, s: number, T: number, stride: number, decay: number, gain: number, threshold: number, reset: number): void {
-      const X = real(x), H = real(h), S = u8(s), keep = round(decay), weight = round(gain), level = round(threshold);
+    f32_fire_integer_onward(begin: number, end: number, x: number, v: number, s: number, T: number, stride: number, decay: number, gain: number, D: number): void {
+      const X = real(x), V = real(v), S = u8(s), keep = round(decay), weight = round(gain);
       for (let i = begin; i < end; i++) {
-        let v = 0;
         for (let t = 0; t < T; t++) {
-          const now = t * stride + i;
-          v = H[now] = round(round(keep * v) + round(weight * X[now]));
-          const fired = v >= level;
-          S[now] = fired ? 1 : 0;
-          if (fired && reset === SUBTRACT) v = round(v - level);
-          if (fired && reset === ZERO) v = 0;
+          const now = t * stride + i, spike = fired(round(round(keep * V[i]) + round(weight * X[now])), D);
+          V[i] = spike.v;
+          S[now] = spike.byte;
         }
       }
     },
 
-    f32_fire_binary_backward(
-      begin: number, end: number, h: number, s: number, ds: number, dx: number, T: number, stride: number,
-      decay: number, gain: number, threshold: number, reset: number, attached: number, kind: number, alpha: number,
+    f32_fire_binary(
+      begin: number, end: number, x: number, v: number, s: number, T: number, stride: number,
+      decay: number, gain: number, threshold: number, reset: number, kind: number, alpha: number,
     ): void {
-      const H = real(h), S = u8(s), dS = real(ds), dX = real(dx), keep = round(decay), weight = round(gain), level = round(threshold);
+      const X = real(x), V = real(v), S = u8(s), { charge, fires, rest, level } = binary(decay, gain, threshold, reset), open = window(kind, round(alpha));
+      for (let i = begin; i < end; i++) {
+        let left = v ? V[i] : 0;
+        for (let t = 0; t < T; t++) {
+          const now = t * stride + i, h = charge(X[now], left);
+          S[now] = (fires(h) ? 1 : 0) | (open(round(h - level)) ? OPEN : 0);
+          left = rest(h);
+        }
+        if (v) V[i] = left;
+      }
+    },
+
+    f32_fire_binary_backward(
+      begin: number, end: number, x: number, ds: number, dx: number, T: number, stride: number,
+      decay: number, gain: number, threshold: number, reset: number, attached: number, kind: number, alpha: number, share: number,
+    ): void {
+      const X = real(x), dS = real(ds), dX = real(dx), factor = round(share), { charge, fires, rest, keep, level } = binary(decay, gain, threshold, reset);
       const derivative = surrogate(kind, round(alpha));
       for (let i = begin; i < end; i++) {
+        for (let t = 0, v = 0; t < T; t++) { // membranes first, where the gradients will stand
+          const now = t * stride + i, h = charge(X[now], v);
+          dX[now] = h;
+          v = rest(h);
+        }
         let dv = 0;
         for (let t = T - 1; t >= 0; t--) {
-          const now = t * stride + i, fired = S[now] !== 0;
+          const now = t * stride + i, h = dX[now];
           let out = dS[now];
           if (attached && reset === SUBTRACT) out = round(out - round(level * dv));
-          if (attached && reset === ZERO) out = round(out - round(H[now] * dv));
-          const kept = reset === ZERO && fired ? 0 : dv;
-          const dh = round(round(derivative(round(H[now] - level)) * out) + kept);
-          dX[now] = weight * dh;
+          if (attached && reset === ZERO) out = round(out - round(h * dv));
+          const kept = reset === ZERO && fires(h) ? 0 : dv;
+          const dh = round(round(derivative(round(h - level)) * out) + kept);
+          dX[now] = factor * dh;
           dv = round(keep * dh);
         }
+      }
+    },
+
+    f32_fire_leak_grad(
+      begin: number, end: number, x: number, dh: number, partial: number, T: number, stride: number, decay: number, gain: number, threshold: number, reset: number,
+    ): void {
+      const X = real(x), dH = real(dh), P = real(partial), { charge, rest } = binary(decay, gain, threshold, reset);
+      for (let block = begin; block < end; block++) {
+        const kept = [0, 0, 0, 0], fed = [0, 0, 0, 0], first = block * BLOCK; // every fourth neuron together, as vectors sum them
+        for (let i = first; i < Math.min(first + BLOCK, stride); i++) {
+          for (let t = 0, v = 0; t < T; t++) {
+            const now = t * stride + i;
+            kept[i & 3] += dH[now] * v;
+            fed[i & 3] += dH[now] * X[now];
+            v = rest(charge(X[now], v));
+          }
+        }
+        [kept, fed].forEach((sums, which) => { P[2 * block + which] = sums[0] + sums[2] + (sums[1] + sums[3]); });
       }
     },
   };

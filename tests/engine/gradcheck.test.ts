@@ -21,7 +21,7 @@ import * as norm from "../../engine/ops/norm.ts";
 import * as pool from "../../engine/ops/pool.ts";
 import * as winograd from "../../engine/ops/winograd.ts";
 import { readdirSync } from "node:fs";
-import { ilif, ilifGen1 } from "../../nn/neurons.ts";
+import { ilif, ilifGen1, integrateAndFire, leaky, parametricLeaky } from "../../nn/neurons.ts";
 import { atan, rectangular, sigmoid, triangular } from "../../nn/surrogates.ts";
 
 const FILES = { conv, depthwise, dispatch, elementwise, geometry, layout, loss, matmul, neuron, norm, pool, winograd };
@@ -265,12 +265,40 @@ for (const T of [1, 2, 3, 4]) for (const reset of ["subtract", "zero", "none"] a
 for (const surrogate of [rectangular(), rectangular(0.4), atan(0.7), sigmoid(), triangular(), triangular(0.6)]) {
   firingRow(neuron.fireBinary, `${surrogate.name} ${surrogate.alpha}`, { fire: "binary", decay: 0.5, gain: 1, threshold: 1, reset: "subtract", detachReset: false, surrogate }, [3, 17]);
 }
+
+/** dL/dw one scalar at a time, forwards: share = sigmoid(w) moves decay by -share (1 - share), and gain by as much the other way where the input decays too. */
+function unrolledLeak(n: BinaryNeuron, x: Float64Array, u: Float64Array, T: number, w: number): number {
+  const share = 1 / (1 + Math.exp(-w)), slope = share * (1 - share), tied = n.learnable === "decay and gain", gain = tied ? share : n.gain, width = x.length / T;
+  let dw = 0;
+  for (let i = 0; i < width; i++) {
+    let v = 0, dv = 0;
+    for (let t = 0; t < T; t++) {
+      const current = x[t * width + i], h = (1 - share) * v + gain * current, dh = (1 - share) * dv - slope * v + (tied ? slope * current : 0);
+      const s = h >= n.threshold ? 1 : 0, ds = n.surrogate.derivative(h - n.threshold) * dh, felt = n.detachReset ? 0 : ds;
+      dw += u[t * width + i] * ds;
+      [v, dv] = n.reset === "subtract" ? [h - n.threshold * s, dh - n.threshold * felt] : n.reset === "zero" ? [h * (1 - s), dh * (1 - s) - h * felt] : [h, dh];
+    }
+  }
+  return dw;
+}
+
+for (const [T, width] of [[1, 7], [2, 9], [4, 17], [3, 1100]]) for (const reset of ["subtract", "zero", "none"] as const) for (const decayInput of [true, false]) {
+  if (T === 1 && !decayInput) continue; // nothing has leaked yet: the gradient is 0
+  const n = parametricLeaky({ tau: 1.7, decayInput, threshold: 0.8, reset, detachReset: T === 2, surrogate: atan(1.3) }), w = 0.3, share = 1 / (1 + Math.exp(-w));
+  const random = new Random(11, T * width), x = Float64Array.from({ length: T * width }, () => Math.fround(random.uniform(-1, 2.5)));
+  const now = { ...n, decay: 1 - share, gain: decayInput ? share : 1 };
+  row(neuron.fireBinary, `learnable ${n.learnable}, reset ${reset}, [${T}, ${width}]`, [{ shape: [T, width], values: x }, { shape: [], values: [w] }],
+    (f, current, leak) => layout.valuesOf(f(current, leak, { neuron: n })), ([at, [leak]], u) => [unrolled(now, at, u, T), Float64Array.of(unrolledLeak(n, at, u, T, leak))]);
+}
 // what a 1x1 convolution gives back to a neuron through open windows alone
-for (const [T, C, out] of [[1, 1, 1], [2, 3, 5], [1, 17, 3], [2, 5, 17], [1, 64, 9], [1, 80, 4]]) {
-  const shape = [T, 2, 2, 1, C], random = new Random(C, out), n = ilif(4), weight = Float64Array.from({ length: out * C }, () => Math.fround(random.uniform(-1, 1)));
-  const currents = Float64Array.from({ length: sizeOf(shape) }, (_, i) => (i === sizeOf(shape) - 1 ? 1.2 : random.uniform(-2, 7)));
-  const apply: Apply = (f, x) => f(layout.reshape(neuron.fireInteger(x, { neuron: n }), [2 * T, 2, 1, C]), tensor(weight, [out, 1, 1, C]), undefined, { stride: 1, padding: 0, dilation: 1, groups: 1, algorithm: "direct" });
-  row(conv.conv2dOp, `of what fired, masked, ${show(shape)} to ${out}`, [{ shape, values: currents }], apply, ([x], u) => {
+const windowed: [string, Neuron][] = [
+  ["", ilif(4)], ["binary, rectangular, ", integrateAndFire({ threshold: 1.5, surrogate: rectangular(0.4) })], ["binary, triangular, ", leaky({ threshold: 0.9, surrogate: triangular(0.5) })],
+];
+for (const [what, n] of windowed) for (const [T, C, out] of [[1, 1, 1], [2, 3, 5], [1, 17, 3], [2, 5, 17], [1, 64, 9], [1, 80, 4]]) {
+  const shape = [T, 2, 2, 1, C], random = new Random(C, out), weight = Float64Array.from({ length: out * C }, () => Math.fround(random.uniform(-1, 1)));
+  const currents = Float64Array.from({ length: sizeOf(shape) }, (_, i) => ((i + 1) % (4 * C) ? random.uniform(-2, 7) : i === sizeOf(shape) - 1 ? 1.2 : 0)); // the last window is open
+  const apply: Apply = (f, x) => f(layout.reshape(neuron.fire(x, n), [2 * T, 2, 1, C]), tensor(weight, [out, 1, 1, C]), undefined, { stride: 1, padding: 0, dilation: 1, groups: 1, algorithm: "direct" });
+  row(conv.conv2dOp, `of what fired, masked, ${what}${show(shape)} to ${out}`, [{ shape, values: currents }], apply, ([x], u) => {
     const ds = Float64Array.from(x, (_, i) => weight.filter((_, k) => k % C === i % C).reduce((sum, w, j) => sum + w * u[Math.floor(i / C) * out + j], 0));
     return [unrolled(n, x, ds, T)];
   }, { dx: "masked" });

@@ -1,8 +1,9 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import {
-  backward, conv2d, fire, host, loadKernels, noGrad, Random, reshape, scope, spikesOf, sum, tensor, valuesOf, withHost, withSpikePath, type Host, type Spikes, type Tensor,
+  backward, conv2d, fire, fireFrom, host, loadKernels, noGrad, Random, reshape, scope, spikesOf, sum, tensor, valuesOf, withHost, withSpikePath, type Host, type Neuron, type Spikes, type Tensor,
 } from "../../engine/index.ts";
-import { ilif, ilifGen1, integrateAndFire, leaky } from "../../nn/neurons.ts";
+import { ilif, ilifGen1, integrateAndFire, leaky, parametricLeaky } from "../../nn/neurons.ts";
+import { atan } from "../../nn/surrogates.ts";
 import { kernelSets } from "./hosts.ts";
 
 const OPEN = 16;
@@ -69,6 +70,60 @@ describe.each(kernelSets)("spikes on %s", (_, load) => {
       // h approaches 0.75 from below
       expect([...fire(currents(0.75, 20), leaky({ tau: 2, decayInput: true })).values()]).toEqual(new Array(20).fill(0));
     });
+  });
+
+  describe("of a stream", () => {
+    const neurons: [string, Neuron][] = [
+      ["I-LIF", ilif(4)], ["I-LIF of Gen1", ilifGen1(2)], ["IF", integrateAndFire()], ["IF without reset", integrateAndFire({ reset: "none", threshold: 3 })], ["LIF", leaky({ tau: 3 })],
+    ];
+    const random = new Random(5), values = Float32Array.from({ length: 6 * 35 }, () => random.uniform(-1, 4));
+    for (const [name, neuron] of neurons) {
+      test(`are those of the whole sequence however it is cut, state handed on: ${name}`, () => {
+        const whole = fire(tensor(values, [6, 5, 7]), neuron);
+        for (const cuts of [[1, 1, 1, 1, 1, 1], [2, 4], [5, 1], [6]]) {
+          const bytes: number[] = [];
+          let from = 0, before: Tensor | undefined;
+          for (const T of cuts) {
+            const { spikes, state } = fireFrom(tensor(values.subarray(35 * from, 35 * (from + T)), [T, 5, 7]), neuron, before);
+            bytes.push(...spikes.bytes);
+            before = state;
+            from += T;
+          }
+          expect(bytes).toEqual([...whole.bytes]);
+        }
+      });
+    }
+
+    test("leave the membrane after reset, and the state that they came from as it was", () => {
+      const before = tensor([0.5, 0.25], [2]);
+      expect([...fireFrom(tensor([0.75, 0.5], [1, 2]), integrateAndFire(), before).state.data]).toEqual([0.25, 0.75]);
+      expect([...fireFrom(tensor([2.75, 0.5], [1, 2]), ilif(4, 0.5), before).state.data]).toEqual([0, -0.375]);
+      expect([...before.data]).toEqual([0.5, 0.25]);
+    });
+
+    test("hand the state out of its scope", () => {
+      const state = scope(() => fireFrom(tensor([0.75, 0.5], [1, 2]), integrateAndFire()).state);
+      expect([...fireFrom(tensor([0.25, 0.25], [1, 2]), integrateAndFire(), state).spikes.values()]).toEqual([1, 0]);
+    });
+
+    test("refuse a state of another shape, and gradients", () => {
+      expect(() => fireFrom(tensor([1, 2], [1, 2]), ilif(), tensor([0, 0, 0]))).toThrow("fireFrom: x [1, 2] expects a state [2], got [3]");
+      const x = tensor([1, 2], [1, 2], { requiresGrad: true });
+      expect(() => backward(sum(valuesOf(fireFrom(x, ilif()).spikes)))).toThrow("fireFrom: no gradient goes through a state that is carried between calls");
+    });
+  });
+
+  test("of a binary neuron keep no membrane for gradients: one byte an element", () => {
+    const x = tensor(new Float32Array(4 * 64000), [4, 64000], { requiresGrad: true }), before = host().memory.inUse;
+    const s = fire(x, integrateAndFire());
+    expect(host().memory.inUse - before).toBeLessThan(1.01 * s.size);
+  });
+
+  test("refuse a surrogate that is nowhere, and a w that does not belong", () => {
+    const x = tensor([1], [1, 1]);
+    expect(() => fire(x, integrateAndFire({ surrogate: atan(0) }))).toThrow("fireBinary: alpha of the atan surrogate must be above 0, got 0");
+    expect(() => fire(x, ilif(), tensor([1], []))).toThrow("fire: got a w for a neuron of which nothing is learnable");
+    expect(() => fire(x, parametricLeaky())).toThrow("fire: a neuron with learnable decay and gain needs its w; a module of nn, Neurons, keeps one");
   });
 
   test("need a time axis", () => {

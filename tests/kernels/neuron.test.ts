@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { SPECIAL, bytes, differences, expectAgreement, expectSame, expectSplits, ints, reals, run, shorts, type Setup } from "./agreement.ts";
+import type { Kernels } from "../../kernels/signatures.ts";
 import { SIZES, benches, relativeError, values, type Workbench } from "./harness.ts";
 import { listed } from "./spikes.ts";
 
@@ -31,18 +32,44 @@ function fireIntegerBackward(s: ArrayLike<number>, ds: Float64Array, { T, decay,
   return (bench) => { const dx = bench.real(s.length); return { n: s.length / T, args: [bench.bytes(s), bench.real(ds), dx, T, s.length / T, decay, gain], writes: [reals(dx, s.length)] }; };
 }
 
-function fireBinary(x: Float64Array, { T, decay, gain, threshold, reset }: Binary): Setup {
+/** Firing from membranes v, if any are given, which are then written. */
+function fireBinary(x: Float64Array, { T, decay, gain, threshold, reset }: Binary, { kind, alpha }: { kind: number; alpha: number } = { kind: 1, alpha: 2 }, v?: ArrayLike<number>): Setup {
   return (bench) => {
-    const h = bench.real(x.length), s = bench.bytes(x.length);
-    return { n: x.length / T, args: [bench.real(x), h, s, T, x.length / T, decay, gain, threshold, reset], writes: [reals(h, x.length), bytes(s, x.length)] };
+    const s = bench.bytes(x.length), n = x.length / T, state = v ? bench.real(v) : 0;
+    return { n, args: [bench.real(x), state, s, T, n, decay, gain, threshold, reset, kind, alpha], writes: [bytes(s, x.length), ...(v ? [reals(state, n)] : [])] };
   };
 }
 
-function fireBinaryBackward(h: ArrayLike<number>, s: ArrayLike<number>, ds: Float64Array, { T, decay, gain, threshold, reset }: Binary, { attached, kind, alpha }: Surrogate): Setup {
+function fireBinaryBackward(x: ArrayLike<number>, ds: ArrayLike<number>, { T, decay, gain, threshold, reset }: Binary, { attached, kind, alpha }: Surrogate, share = gain): Setup {
   return (bench) => {
-    const dx = bench.real(h.length);
-    return { n: h.length / T, args: [bench.real(h), bench.bytes(s), bench.real(ds), dx, T, h.length / T, decay, gain, threshold, reset, attached, kind, alpha], writes: [reals(dx, h.length)] };
+    const dx = bench.real(x.length);
+    return { n: x.length / T, args: [bench.real(x), bench.real(ds), dx, T, x.length / T, decay, gain, threshold, reset, attached, kind, alpha, share], writes: [reals(dx, x.length)] };
   };
+}
+
+function leakGrad(x: ArrayLike<number>, dh: ArrayLike<number>, { T, decay, gain, threshold, reset }: Binary): Setup {
+  return (bench) => {
+    const stride = x.length / T, n = Math.ceil(stride / 1024), partial = bench.real(2 * n);
+    return { n, args: [bench.real(x), bench.real(dh), partial, T, stride, decay, gain, threshold, reset], writes: [reals(partial, 2 * n)] };
+  };
+}
+
+function fireIntegerOnward(x: Float64Array, { T, decay, gain, D }: Integer, v: ArrayLike<number>): Setup {
+  return (bench) => {
+    const s = bench.bytes(x.length), n = x.length / T, state = bench.real(v);
+    return { n, args: [bench.real(x), state, s, T, n, decay, gain, D], writes: [bytes(s, x.length), reals(state, n)] };
+  };
+}
+
+/** Runs T timesteps one at a time, each from the membranes that the one before left. */
+function oneByOne(bench: Workbench, x: Float64Array, T: number, step: (now: Float64Array, v: ArrayLike<number>) => [keyof Kernels, Setup]): { s: number[]; v: number[][] } {
+  const n = x.length / T, s: number[] = [], v: number[][] = [];
+  for (let t = 0; t < T; t++) {
+    const [fired, left] = run(bench, ...step(x.subarray(t * n, (t + 1) * n), v.at(-1) ?? new Float64Array(n)));
+    s.push(...Array.from(fired));
+    v.push(Array.from(left));
+  }
+  return { s, v };
 }
 
 describe("integer firing", () => {
@@ -199,14 +226,36 @@ describe("integer firing", () => {
     const [dx] = run(twin, "f32_fire_integer_backward", fireIntegerBackward(s, ds, neuron));
     expect(relativeError(dx, differences(clamped, x, ds))).toBeLessThan(1e-8);
   });
+
+  it("goes on from the membranes that it left as if it had not stopped, bit for bit", () => {
+    for (const neuron of neurons) for (const n of SIZES) {
+      const x = values(neuron.T * n).map((v) => Math.fround(v * (neuron.D + 2)));
+      const want = run(plain, "f32_fire_integer", fireInteger(x, neuron)).flatMap((s) => Array.from(s));
+      for (const bench of [...fast, plain]) {
+        const { s } = oneByOne(bench, x, neuron.T, (now, v) => ["f32_fire_integer_onward", fireIntegerOnward(now, { ...neuron, T: 1 }, v)]);
+        expectSame(s, want, `${bench.loaded.build} T=${neuron.T} n=${n}`);
+      }
+      expectAgreement({ fast, plain }, "f32_fire_integer_onward", fireIntegerOnward(x, neuron, values(n, 3)));
+    }
+  });
+
+  it("leaves the membranes of its equation: h - s", () => {
+    //  decay 1/2, D 1   h: 3 -1 0.5 1.5 0.75, as above
+    const x = Float64Array.of(3, -2, 1, 1.25, 0.5), neuron = { T: 1, decay: 0.5, gain: 1, D: 1 };
+    for (const bench of [...fast, plain, twin]) expectSame(oneByOne(bench, x, 5, (now, v) => ["f32_fire_integer_onward", fireIntegerOnward(now, neuron, v)]).v.flat(), [2, -1, 0.5, 0.5, -0.25], bench.loaded.build);
+  });
 });
 
 describe("binary firing", () => {
   const neurons: Binary[] = [SUBTRACT, ZERO, NONE].flatMap((reset) => [{ T: 1, decay: 0.5, gain: 0.5, threshold: 1, reset }, { T: 4, decay: 0.9, gain: 1, threshold: 0.7, reset }]);
   const surrogates = [0, 1, 2, 3].flatMap((kind) => [0, 1].map((attached) => ({ attached, kind, alpha: 1.75 })));
+  const currents = (size: number, seed = 1): Float64Array => values(size, seed).map((x) => 2 * x);
 
   it("is the same bit for bit in every build, at every size and split", () => {
-    for (const neuron of neurons) for (const n of SIZES) expectAgreement({ fast, plain }, "f32_fire_binary", fireBinary(values(neuron.T * n).map((x) => 2 * x), neuron));
+    for (const neuron of neurons) for (const n of SIZES) for (const surrogate of [{ kind: 0, alpha: 1 }, { kind: 1, alpha: 2 }, { kind: 3, alpha: 0.6 }]) {
+      expectAgreement({ fast, plain }, "f32_fire_binary", fireBinary(currents(neuron.T * n), neuron, surrogate));
+      if (n < 1000) expectAgreement({ fast, plain }, "f32_fire_binary", fireBinary(currents(neuron.T * n), neuron, surrogate, values(n, 5)));
+    }
   });
 
   it("agrees with the twin bit for bit where float32 is exact", () => {
@@ -218,53 +267,80 @@ describe("binary firing", () => {
   it("special currents fire alike in every build, and NaN does not fire", () => {
     const x = Float64Array.from([...SPECIAL, ...SPECIAL.slice().reverse(), ...SPECIAL].map(Math.fround));
     for (const reset of [SUBTRACT, ZERO, NONE]) {
-      expectAgreement({ fast, plain }, "f32_fire_binary", fireBinary(x, { T: 3, decay: 0.5, gain: 1, threshold: 1, reset }));
-      for (const bench of [...fast, plain]) expectSame(run(bench, "f32_fire_binary", fireBinary(Float64Array.of(NaN, 5), { T: 2, decay: 0.5, gain: 1, threshold: 1, reset }))[1], [0, 0], bench.loaded.build);
+      for (const kind of [0, 1, 2, 3]) expectAgreement({ fast, plain }, "f32_fire_binary", fireBinary(x, { T: 3, decay: 0.5, gain: 1, threshold: 1, reset }, { kind, alpha: 2 }));
+      for (const bench of [...fast, plain]) expectSame(run(bench, "f32_fire_binary", fireBinary(Float64Array.of(NaN, 5), { T: 2, decay: 0.5, gain: 1, threshold: 1, reset }, { kind: 0, alpha: 1 }))[0], [0, 0], bench.loaded.build);
     }
   });
 
-  const constant = { T: 9, decay: 0.5, gain: 1, threshold: 1 };
+  const constant = { T: 1, decay: 0.5, gain: 1, threshold: 1 };
   it.each([
-    ["subtract", SUBTRACT, [0.75, 1.125, 0.8125, 1.15625, 0.828125, 1.1640625, 0.83203125, 1.166015625, 0.8330078125], [0, 1, 0, 1, 0, 1, 0, 1, 0]],
-    ["zero", ZERO, [0.75, 1.125, 0.75, 1.125, 0.75, 1.125, 0.75, 1.125, 0.75], [0, 1, 0, 1, 0, 1, 0, 1, 0]],
+    ["subtract", SUBTRACT, [0.75, 0.125, 0.8125, 0.15625, 0.828125, 0.1640625, 0.83203125, 0.166015625, 0.8330078125], [0, 1, 0, 1, 0, 1, 0, 1, 0]],
+    ["zero", ZERO, [0.75, 0, 0.75, 0, 0.75, 0, 0.75, 0, 0.75], [0, 1, 0, 1, 0, 1, 0, 1, 0]],
     ["none", NONE, [0.75, 1.125, 1.3125, 1.40625, 1.453125, 1.4765625, 1.48828125, 1.494140625, 1.4970703125], [0, 1, 1, 1, 1, 1, 1, 1, 1]],
-  ])("a constant current of 0.75 with reset %s makes these nine membranes", (_name, reset, membranes, spikes) => {
-    for (const bench of [...fast, plain, twin]) {
-      const [h, s] = run(bench, "f32_fire_binary", fireBinary(new Float64Array(9).fill(0.75), { ...constant, reset }));
-      expectSame(h, membranes, bench.loaded.build);
-      expectSame(s, spikes, bench.loaded.build);
+  ])("a constant current of 0.75 with reset %s leaves these nine membranes", (_name, reset, membranes, spikes) => {
+    for (const bench of [...fast, plain, twin]) for (const n of [1, 16]) { // the tail and the body
+      const { s, v } = oneByOne(bench, new Float64Array(9 * n).fill(0.75), 9, (now, v) => ["f32_fire_binary", fireBinary(now, { ...constant, reset }, { kind: 0, alpha: 0.25 }, v)]);
+      expectSame(v.map((at) => at[n - 1]), membranes, bench.loaded.build);
+      expectSame(s.filter((_, i) => i % n === n - 1), spikes.map((fired) => fired | OPEN), bench.loaded.build);
+    }
+  });
+
+  it("goes on from the membranes that it left as if it had not stopped, bit for bit", () => {
+    for (const neuron of neurons) for (const n of SIZES) {
+      const x = currents(neuron.T * n), [want] = run(plain, "f32_fire_binary", fireBinary(x, neuron));
+      for (const bench of [...fast, plain]) {
+        const { s } = oneByOne(bench, x, neuron.T, (now, v) => ["f32_fire_binary", fireBinary(now, { ...neuron, T: 1 }, undefined, v)]);
+        expectSame(s, want, `${bench.loaded.build} T=${neuron.T} n=${n}`);
+      }
     }
   });
 
   it("fires at the threshold, not below it", () => {
     for (const bench of [...fast, plain]) {
-      const [, s] = run(bench, "f32_fire_binary", fireBinary(Float64Array.of(1, 0.99999994), { T: 1, decay: 0.5, gain: 1, threshold: 1, reset: SUBTRACT }));
-      expectSame(s, [1, 0], bench.loaded.build);
+      const [s] = run(bench, "f32_fire_binary", fireBinary(Float64Array.of(1, 0.99999994), { T: 1, decay: 0.5, gain: 1, threshold: 1, reset: SUBTRACT }));
+      expectSame(s, [1 | OPEN, OPEN], bench.loaded.build);
+    }
+  });
+
+  it.each([["rectangular", 0], ["atan", 1], ["sigmoid", 2], ["triangular", 3]])("the window bit of the %s surrogate is set just where a gradient passes", (_name, kind) => {
+    const edge = [0, -0.25, 0.25, -0.24999999, 0.2499999, -0.5, 0.5, -0.49999997, 0.49999997, -1, 1, 0.99999994, -0.99999994, 3, -7], neuron = { T: 1, decay: 0, gain: 1, threshold: 0.5, reset: SUBTRACT };
+    for (const alpha of [0.5, 1, 1.75, 2]) {
+      const x = Float64Array.from([...edge.map((u) => u + 0.5), ...values(64, 2).map((u) => u + 0.5)].map(Math.fround));
+      for (const bench of [...fast, plain]) {
+        const [s] = run(bench, "f32_fire_binary", fireBinary(x, neuron, { kind, alpha })), [dx] = run(bench, "f32_fire_binary_backward", fireBinaryBackward(x, new Float64Array(x.length).fill(1), neuron, { attached: 1, kind, alpha }));
+        expectSame(Array.from(s, (byte) => (byte & OPEN ? 1 : 0)), Array.from(dx, (at) => (at > 0 ? 1 : 0)), `${bench.loaded.build}, alpha ${alpha}`);
+      }
     }
   });
 
   it("its backward is the same bit for bit in every build, but for the sigmoid's exponential, at every size and split", () => {
     for (const neuron of neurons) {
       for (const n of SIZES) {
-        const [h, s] = run(plain, "f32_fire_binary", fireBinary(values(neuron.T * n).map((x) => 2 * x), neuron)), ds = values(neuron.T * n, 7);
-        for (const surrogate of surrogates) {
-          expectAgreement(all, "f32_fire_binary_backward", fireBinaryBackward(h, s, ds, neuron, surrogate), surrogate.kind === 2 ? { fast: 1e-6, twin: 2e-6 } : { twin: 2e-6 });
-        }
+        const x = currents(neuron.T * n), ds = values(neuron.T * n, 7);
+        for (const surrogate of surrogates) expectAgreement({ fast, plain }, "f32_fire_binary_backward", fireBinaryBackward(x, ds, neuron, surrogate), surrogate.kind === 2 ? { fast: 1e-6 } : {});
       }
     }
   });
 
-  it.each([
-    ["rectangular", 0, (u: number, alpha: number) => (Math.abs(u) < 1 / (2 * alpha) ? alpha : 0)],
-    ["atan", 1, (u: number, alpha: number) => alpha / (2 * (1 + ((Math.PI / 2) * alpha * u) ** 2))],
-    ["sigmoid", 2, (u: number, alpha: number) => (alpha / (1 + Math.exp(-alpha * u))) * (1 - 1 / (1 + Math.exp(-alpha * u)))],
-    ["triangular", 3, (u: number, alpha: number) => Math.max(0, 1 - Math.abs(alpha * u)) * alpha],
-  ])("the %s surrogate is the derivative that is written", (_name, kind, derivative) => {
+  it("its backward agrees with the twin where no membrane is near the edge of a decision", () => {
+    for (const neuron of neurons) for (const surrogate of surrogates) {
+      const n = 64, x = values(neuron.T * n).map((v) => Math.fround(Math.round(v * 128) / 64 + 0.003)), ds = values(neuron.T * n, 7);
+      expectAgreement(all, "f32_fire_binary_backward", fireBinaryBackward(x, ds, { ...neuron, decay: 0.5 }, surrogate), { ...(surrogate.kind === 2 ? { fast: 1e-6 } : {}), twin: 2e-6 });
+    }
+  });
+
+  const DERIVATIVES: [string, number, (u: number, alpha: number) => number][] = [
+    ["rectangular", 0, (u, alpha) => (Math.abs(u) < 1 / (2 * alpha) ? alpha : 0)],
+    ["atan", 1, (u, alpha) => alpha / (2 * (1 + ((Math.PI / 2) * alpha * u) ** 2))],
+    ["sigmoid", 2, (u, alpha) => (alpha / (1 + Math.exp(-alpha * u))) * (1 - 1 / (1 + Math.exp(-alpha * u)))],
+    ["triangular", 3, (u, alpha) => Math.max(0, 1 - Math.abs(alpha * u)) * alpha],
+  ];
+  it.each(DERIVATIVES)("the %s surrogate is the derivative that is written", (_name, kind, derivative) => {
     const neuron = { T: 1, decay: 0.5, gain: 0.5, threshold: 0.25, reset: SUBTRACT }, h = Float64Array.from({ length: 65 }, (_, i) => (i - 32) / 16 + 0.25);
     for (const alpha of [0.5, 2, 4]) {
       const want = h.map((at) => 0.5 * derivative(at - 0.25, alpha));
       for (const bench of [...fast, plain, twin]) {
-        const [dx] = run(bench, "f32_fire_binary_backward", fireBinaryBackward(h, new Uint8Array(65), new Float64Array(65).fill(1), neuron, { attached: 1, kind, alpha }));
+        const [dx] = run(bench, "f32_fire_binary_backward", fireBinaryBackward(h.map((at) => 2 * at), new Float64Array(65).fill(1), neuron, { attached: 1, kind, alpha }));
         expect(relativeError(dx, want), bench.loaded.build).toBeLessThan(bench === twin ? 1e-14 : 1e-6);
       }
     }
@@ -273,39 +349,82 @@ describe("binary firing", () => {
   it("the sigmoid surrogate vanishes far from the threshold instead of overflowing", () => {
     const neuron = { T: 1, decay: 0.5, gain: 1, threshold: 1, reset: SUBTRACT };
     for (const bench of [...fast, plain]) {
-      const [dx] = run(bench, "f32_fire_binary_backward", fireBinaryBackward([-1e30, 1e30, -Infinity, Infinity], [0, 1, 0, 1], new Float64Array(4).fill(1), neuron, { attached: 0, kind: 2, alpha: 4 }));
+      const [dx] = run(bench, "f32_fire_binary_backward", fireBinaryBackward([-1e30, 1e30, -Infinity, Infinity], new Float64Array(4).fill(1), neuron, { attached: 0, kind: 2, alpha: 4 }));
       expectSame(dx, [0, 0, 0, 0], bench.loaded.build);
     }
   });
 
-  it("its backward is the gradient of the network in which a spike is the sigmoid, reset by subtraction or not at all", () => {
-    const T = 4, n = 5, alpha = 3, x = values(T * n, 8).map((v) => 2 * v), ds = values(T * n, 9);
-    const sigmoid = (z: number): number => 1 / (1 + Math.exp(-z));
-    for (const [reset, attached] of [[SUBTRACT, 1], [NONE, 0]]) {
-      const neuron = { T, decay: 0.8, gain: 0.6, threshold: 0.5, reset }, h = new Float64Array(T * n);
-      const smooth = (at: Float64Array): number[] => {
-        const s = new Array<number>(T * n);
-        for (let i = 0; i < n; i++) {
-          for (let t = 0, v = 0; t < T; t++) {
-            const now = t * n + i;
-            h[now] = neuron.decay * v + neuron.gain * at[now];
-            s[now] = sigmoid(alpha * (h[now] - neuron.threshold));
-            v = reset === SUBTRACT ? h[now] - neuron.threshold * s[now] : h[now];
-          }
-        }
-        return s;
-      };
-      const want = differences(smooth, x, ds);
-      smooth(x);
-      const [dx] = run(twin, "f32_fire_binary_backward", fireBinaryBackward(h, new Uint8Array(T * n), ds, neuron, { attached, kind: 2, alpha }));
-      expect(relativeError(dx, want)).toBeLessThan(1e-8);
+  /**
+   * The network that a surrogate stands for, near given currents: its spikes are straight lines through those that fired, with the slope of the surrogate,
+   *
+   *   s = s0 + surrogate(h0 - threshold) (h - h0)
+   *
+   * so that central differences of it are the gradient that is meant. A detached reset takes s0 in place of s.
+   */
+  function lines(x0: Float64Array, base: Binary, { attached, kind, alpha }: Surrogate): (x: Float64Array, leak?: { decay: number; gain: number }) => number[] {
+    const { T, threshold, reset } = base, n = x0.length / T, h0 = new Float64Array(x0.length), derivative = DERIVATIVES[kind][2];
+    const walk = (x: Float64Array, { decay, gain }: { decay: number; gain: number }, spike: (now: number, h: number) => { s: number; felt: number }): number[] => {
+      const y = new Array<number>(x.length);
+      for (let i = 0; i < n; i++) for (let t = 0, v = 0; t < T; t++) {
+        const now = t * n + i, h = decay * v + gain * x[now], { s, felt } = spike(now, h);
+        y[now] = s;
+        v = reset === SUBTRACT ? h - threshold * felt : reset === ZERO ? h * (1 - felt) : h;
+      }
+      return y;
+    };
+    const s0 = walk(x0, base, (now, h) => { h0[now] = h; const s = h >= threshold ? 1 : 0; return { s, felt: s }; });
+    return (x, leak = base) => walk(x, leak, (now, h) => { const s = s0[now] + derivative(h0[now] - threshold, alpha) * (h - h0[now]); return { s, felt: attached ? s : s0[now] }; });
+  }
+
+  const T = 4, n = 6, x = currents(T * n, 8), ds = values(T * n, 9);
+  const whole = [SUBTRACT, ZERO, NONE].map((reset) => ({ T, decay: 0.8, gain: 0.6, threshold: 0.5, reset }));
+  const ofLeak = (at: Float64Array, neuron: Binary, surrogate: Surrogate): ArrayLike<number> => {
+    const [dh] = run(twin, "f32_fire_binary_backward", fireBinaryBackward(at, ds, neuron, surrogate, 1));
+    return run(twin, "f32_fire_leak_grad", leakGrad(at, dh, neuron))[0];
+  };
+
+  it("its backward is the gradient of the network in which a spike is a line with the surrogate's slope: every reset, attached or not, every surrogate", () => {
+    for (const neuron of whole) for (const surrogate of surrogates) {
+      const [dx] = run(twin, "f32_fire_binary_backward", fireBinaryBackward(x, ds, neuron, surrogate));
+      expect(relativeError(dx, differences(lines(x, neuron, surrogate), x, ds)), JSON.stringify({ neuron, surrogate })).toBeLessThan(1e-8);
+    }
+  });
+
+  it("the gradients of decay and gain are those of that network too", () => {
+    for (const neuron of whole) for (const surrogate of surrogates) {
+      const near = lines(x, neuron, surrogate), want = differences(([decay, gain]) => near(x, { decay, gain }), Float64Array.of(neuron.decay, neuron.gain), ds);
+      expect(relativeError(ofLeak(x, neuron, surrogate), want), JSON.stringify({ neuron, surrogate })).toBeLessThan(1e-8);
+    }
+  });
+
+  it("an error in any of its parts would be seen", () => {
+    for (const neuron of whole) for (const surrogate of surrogates) {
+      const near = lines(x, neuron, surrogate), want = differences(near, x, ds), wantLeak = differences(([decay, gain]) => near(x, { decay, gain }), Float64Array.of(neuron.decay, neuron.gain), ds);
+      const wrong: [string, Binary, Surrogate][] = [
+        ["a leak 1 % off", { ...neuron, decay: neuron.decay * 1.01 }, surrogate], ["another reset", { ...neuron, reset: (neuron.reset + 1) % 3 }, { ...surrogate, attached: 1 }],
+        ["another surrogate", neuron, { ...surrogate, kind: (surrogate.kind + 1) % 4 }], ["another threshold", { ...neuron, threshold: 0.7 }, surrogate],
+        ...(neuron.reset === NONE ? [] : [["the other way of attaching", neuron, { ...surrogate, attached: 1 - surrogate.attached }] as [string, Binary, Surrogate]]),
+      ];
+      for (const [what, other, otherSurrogate] of wrong) {
+        const [dx] = run(twin, "f32_fire_binary_backward", fireBinaryBackward(x, ds, other, otherSurrogate));
+        expect(relativeError(dx, want), `${what}: ${JSON.stringify({ neuron, surrogate })}`).toBeGreaterThan(1e-6);
+        expect(relativeError(ofLeak(x, other, otherSurrogate), wantLeak), `${what}, leak: ${JSON.stringify({ neuron, surrogate })}`).toBeGreaterThan(1e-6);
+      }
+    }
+  });
+
+  it("sums for decay and gain are the same bit for bit in every build, at every size and split, and those of the twin", () => {
+    for (const neuron of neurons) for (const size of [...SIZES, 1023, 1024, 1025, 2500]) {
+      const at = values(neuron.T * size).map((v) => Math.fround(Math.round(v * 128) / 64)), exact = { ...neuron, decay: 0.5, threshold: 0.75 };
+      expectAgreement(all, "f32_fire_leak_grad", leakGrad(at, values(at.length, 4), exact), { twin: 1e-6, scale: size });
     }
   });
 
   it("a reset to zero cuts the path through the membrane, and when attached adds the path through the spike", () => {
     const neuron = { T: 2, decay: 0.5, gain: 0.25, threshold: 1, reset: ZERO }, alpha = 2;
     const g = (h: number): number => alpha / (2 * (1 + (Math.PI * (h - 1)) ** 2));
-    const h = [1.5, 0.5, /* then */ 0.75, 1.25], s = [1, 0, 0, 1], ds = Float64Array.of(1, 2, 3, 4);
+    //  h: 1.5 0.5, then 0.75 1.25; the first is cleared, the second goes on
+    const x = [6, 2, 3, 4], ds = Float64Array.of(1, 2, 3, 4);
     for (const attached of [0, 1]) {
       const dv = [0.5 * g(0.75) * 3, 0.5 * g(1.25) * 4];
       const want = [
@@ -313,7 +432,7 @@ describe("binary firing", () => {
         0.25 * g(0.75) * 3, 0.25 * g(1.25) * 4,
       ];
       for (const bench of [...fast, plain, twin]) {
-        const [dx] = run(bench, "f32_fire_binary_backward", fireBinaryBackward(h, s, ds, neuron, { attached, kind: 1, alpha }));
+        const [dx] = run(bench, "f32_fire_binary_backward", fireBinaryBackward(x, ds, neuron, { attached, kind: 1, alpha }));
         expect(relativeError(dx, want), bench.loaded.build).toBeLessThan(bench === twin ? 1e-14 : 1e-6);
       }
     }

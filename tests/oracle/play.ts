@@ -59,8 +59,19 @@ export class OracleCase {
   get(role: Role, name: string): Recorded {
     const found = this.references(role).get(name);
     if (!found) throw new Error(`${this.record.id}: ${role} holds no ${name}`);
-    const stored = this.folder.tensors(found.file).get(found.key);
-    if (!stored) throw new Error(`${this.record.id}: ${found.file} holds no ${found.key}`);
+    return this.read(found);
+  }
+
+  /** A tensor of the first of the case's `files`, for manifests that name no roles. */
+  tensor(key: string): Recorded {
+    const [file] = this.record.files ?? [];
+    if (!file) throw new Error(`${this.record.id}: ${key} needs a file`);
+    return this.read({ file, key });
+  }
+
+  private read({ file, key }: Reference): Recorded {
+    const stored = this.folder.tensors(file).get(key);
+    if (!stored) throw new Error(`${this.record.id}: ${file} holds no ${key}`);
     const read = stored.read(), data = read instanceof BigInt64Array || read instanceof BigUint64Array ? Float64Array.from(read, Number) : read;
     return { shape: stored.shape, data, integer: !stored.dtype.includes("F") };
   }

@@ -3,13 +3,13 @@
  * channels-last here, and results go back to the recorded layout to be compared.
  */
 import {
-  backward, bceWithLogits, channels, ciou, concat, concatRows, conv2d, fire, host, maxPool2d, noGrad, reshape, sigmoid, softmax, Spikes, spikesOf, tensor,
-  upsampleNearest, valuesOf, withSpikePath, type BinaryNeuron, type Neuron, type SpikePath, type Tensor, type Value,
+  backward, bceWithLogits, channels, ciou, concat, concatRows, conv2d, host, maxPool2d, noGrad, reshape, sigmoid, softmax, Spikes, spikesOf, tensor,
+  upsampleNearest, valuesOf, withSpikePath, type SpikePath, type Tensor, type Value,
 } from "../../engine/index.ts";
 import { AllConvBlock, ConvBlock, DownSampling, RepConv, SeparableConv, SepRepConv, SpikingConv, type BlockOptions } from "../../nn/blocks.ts";
 import { BatchNorm2d, BatchNormPad, perTimestep } from "../../nn/layers.ts";
 import { Module } from "../../nn/module.ts";
-import { ilif, ilifGen1, integrateAndFire, leaky } from "../../nn/neurons.ts";
+import { ilif, ilifGen1, integrateAndFire, leaky, Neurons, parametricLeaky } from "../../nn/neurons.ts";
 import { atan } from "../../nn/surrogates.ts";
 import { assign } from "../../detection/assigner.ts";
 import { bbox2dist, dist2bbox, makeAnchors, overlap, pairwiseIou, xywhToXyxy, xyxyToXywh, type OverlapKind } from "../../detection/boxes.ts";
@@ -18,6 +18,7 @@ import { detectionLoss, type BoxTargets } from "../../detection/loss.ts";
 import { DetectionMetrics, matchDetections, type Truth } from "../../detection/metrics.ts";
 import { nonMaxSuppression, type Detection } from "../../detection/nms.ts";
 import { inTheirLayout, loadReference, referenceNames } from "../../detection/weights.ts";
+import { oneByOne } from "./neurons.ts";
 import { channelsFirst, channelsLast, type Check, type OracleCase, type Place, type Player, type Recorded } from "./play.ts";
 
 type Params = Readonly<Record<string, any>>;
@@ -71,34 +72,30 @@ const frames = (kernel: (frames: Tensor) => Tensor): Player => op((leaf) => ({ y
 
 // ---- neurons ----
 
-/** Spikes must be equal; a neuron that keeps its membrane h must also leave the recorded rest v = h - s threshold, or h (1 - s). */
-function firing(neuronOf: (c: OracleCase, check: Check) => Neuron): Player {
+/** Spikes must be equal, in one run and timestep by timestep; the membranes that the latter hands on are those recorded after the reset. */
+function firing(neuronsOf: (c: OracleCase) => Neurons): Player {
   return { places: TWIN_AND_BEST, play: (c, check) => {
-    const x = leafOf(c.get("inputs", "x")), neuron = neuronOf(c, check), s = fire(x, neuron), y = valuesOf(s);
+    const x = leafOf(c.get("inputs", "x")), neurons = neuronsOf(c), s = neurons.forward(x), y = valuesOf(s);
     check.equal("y", channelsFirst(y.shape, y.data), c.get("outputs", "y").data);
-    if (c.has("outputs", "v_after_reset")) {
-      if (neuron.fire === "binary") check.close("v_after_reset", channelsFirst(s.shape, restOf(s, neuron)), c.get("outputs", "v_after_reset"));
-      else check.note("v_after_reset not compared: an integer neuron keeps only its spikes");
-    }
+    const { spikes, states } = oneByOne(x, neurons);
+    check.equal("y, timestep by timestep", channelsFirst(y.shape, spikes), c.get("outputs", "y").data);
+    if (c.has("outputs", "v_after_reset")) check.close("v_after_reset", channelsFirst(s.shape, states), c.get("outputs", "v_after_reset"));
     backwardFrom(c, { y });
     check.close("gradient of x", gradientOf(x), c.get("grads", "x"));
+    if (neurons.w) check.close("gradient of w", neurons.w.grad?.data ?? [], c.get("grads", "w"));
   } };
 }
 
-function restOf(s: Spikes, { threshold, reset }: BinaryNeuron): Float64Array {
-  const { h } = s.node!.saved as { h: Tensor }, fired = s.values();
-  return Float64Array.from(h.data, (membrane, i) => (reset === "zero" ? membrane * (1 - fired[i]) : membrane - threshold * fired[i]));
-}
-
-/** The neurons of SpikingJelly: v_reset null resets by subtraction, 0 to zero; PLIF has 1/tau = sigmoid(w). */
-function spikingJelly(c: OracleCase, check: Check): BinaryNeuron {
-  const { tau, decay_input, v_threshold, v_reset, detach_reset, surrogate, alpha } = c.params;
+/** The neurons of SpikingJelly: v_reset null resets by subtraction, any number to that number; PLIF has 1/tau = sigmoid(w). */
+function spikingJelly(c: OracleCase): Neurons {
+  const { tau, decay_input: decayInput, v_threshold: threshold, v_reset, detach_reset: detachReset, surrogate, alpha } = c.params;
   if (surrogate !== "ATan") throw new Error(`no surrogate ${surrogate} here`);
-  const options = { threshold: v_threshold, reset: v_reset === null ? "subtract" : "zero", detachReset: detach_reset, surrogate: atan(alpha) } as const;
-  if (tau === null) return integrateAndFire(options);
-  if (!c.has("weights", "w")) return leaky({ tau, decayInput: decay_input, ...options });
-  check.note("gradient of w not compared: the decay is not learnable yet");
-  return leaky({ tau: 1 + Math.exp(-c.get("weights", "w").data[0]), decayInput: decay_input, ...options });
+  const options = { threshold, reset: v_reset === null ? "subtract" : "zero", vReset: v_reset ?? 0, detachReset, surrogate: atan(alpha) } as const;
+  if (tau === null) return new Neurons(integrateAndFire(options));
+  if (!c.has("weights", "w")) return new Neurons(leaky({ tau, decayInput, ...options }));
+  const neurons = new Neurons(parametricLeaky({ tau, decayInput, ...options }));
+  neurons.w!.data.set(c.get("weights", "w").data);
+  return neurons;
 }
 
 /** D virtual timesteps of 0/1 spikes in place of one of integers: the events of step d, and the sums that they give. */
@@ -370,8 +367,8 @@ const metrics: Player = { places: NO_KERNELS, play: (c, check) => {
 // ---- the table ----
 
 export const spikeyoloPlayers: ReadonlyMap<string, Player> = new Map([
-  ["ilif", firing(({ params: { D, decay } }) => ilif(D, decay))],
-  ["ilif_gen1", firing(({ params: { D } }) => ilifGen1(D))],
+  ["ilif", firing(({ params: { D, decay } }) => new Neurons(ilif(D, decay)))],
+  ["ilif_gen1", firing(({ params: { D } }) => new Neurons(ilifGen1(D)))],
   ["spikingjelly_LIF", firing(spikingJelly)],
   ["spikingjelly_IF", firing(spikingJelly)],
   ["spikingjelly_PLIF", firing(spikingJelly)],
