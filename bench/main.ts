@@ -8,6 +8,7 @@
  *   threads    two threads against one
  *   step       a training step of the default network
  *   model      SpikeYOLO-n: forward and training step, by each way of convolving spikes
+ *   network    SpikeYOLO-n beside eager PyTorch: forward, and forward with backward
  *   winograd   input gradients by Winograd and of strided convolutions, against taps
  *   masked     input gradients of 1x1 convolutions through open windows alone, against the dense product
  *   integers   int8 dense and int16 sparse convolutions against float32
@@ -27,10 +28,12 @@ const BENCHES: Record<string, () => Promise<{ run(): Promise<unknown> }>> = {
   peers: () => import("./peers/main.ts"),
   threads: () => import("./threads.ts"),
   step: () => import("./step.ts"),
+  network: () => import("./peers/network.ts"),
   winograd: () => import("./winograd.ts"),
   masked: () => import("./masked.ts"),
   integers: () => import("./integers.ts"),
   model: () => import("./model.ts"),
+
   datasets: () => import("./datasets.ts"),
 };
 

@@ -34,7 +34,7 @@ const byPath = (run: (path: SpikePath) => void, turns: number): Record<"auto" | 
   fastest({ auto: () => run("auto"), sparse: () => run("sparse"), dense: () => run("dense") }, turns);
 
 /** Density of what the convolutions of spikes read: least, mean and largest over the layers, after the biases were moved. */
-function settle(model: SpikeYOLO, forward: () => unknown): { least: number; mean: number; most: number } {
+export function settle(model: SpikeYOLO, forward: () => unknown): { least: number; mean: number; most: number } {
   model.train();
   for (let pass = 0; pass < PASSES; pass++) scope(() => move(firings(forward)));
   scope(() => noGrad(forward)); // running statistics of the network as it is now

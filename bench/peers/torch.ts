@@ -1,4 +1,4 @@
-/** PyTorch in a process of its own, which answers one request per line. Tensors travel as files. */
+/** PyTorch in a process of its own, which answers one request per line: kernels (pytorch.py) or whole networks (network.py). Tensors travel as files. */
 import { spawn, spawnSync, type ChildProcessByStdio } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -31,14 +31,14 @@ export class Torch {
   private readonly child: ChildProcessByStdio<Writable, Readable, null>;
   private readonly answers: AsyncIterator<string>;
 
-  constructor(command: string, threads: number) {
-    this.child = spawn(command, [fileURLToPath(new URL("pytorch.py", HOME)), String(threads)], { stdio: ["pipe", "pipe", "inherit"] });
+  constructor(command: string, threads: number, script = "pytorch.py") {
+    this.child = spawn(command, [fileURLToPath(new URL(script, HOME)), String(threads)], { stdio: ["pipe", "pipe", "inherit"] });
     this.answers = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
   }
 
   async sides({ pass, shape: { B, S, C, N, k }, groups, x, w, dy }: Problem): Promise<Side[]> {
     const file = (name: string, data: Float32Array, shape: readonly number[]) => {
-      const path = join(this.folder, name);
+      const path = this.path(name);
       writeFileSync(path, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
       return { path, shape };
     };
@@ -49,7 +49,7 @@ export class Torch {
       name: "PyTorch", form,
       time: async () => (await this.ask<{ ms: number }>({ do: "time", form })).ms,
       result: async () => {
-        const path = join(this.folder, "result");
+        const path = this.path("result");
         rmSync(path, { force: true });
         await this.ask({ do: "save", form, path });
         return new Float32Array(new Uint8Array(readFileSync(path)).buffer);
@@ -57,12 +57,15 @@ export class Torch {
     }));
   }
 
+  /** A file in the folder by which tensors travel. */
+  path(name: string): string { return join(this.folder, name); }
+
   close(): void {
     this.child.stdin.end();
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  private async ask<Answer>(request: object): Promise<Answer> {
+  async ask<Answer>(request: object): Promise<Answer> {
     this.child.stdin.write(`${JSON.stringify(request)}\n`);
     const { value, done } = await this.answers.next();
     if (done) throw new Error("bench: PyTorch ended before it answered; what it said stands above");
