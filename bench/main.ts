@@ -33,7 +33,6 @@ const BENCHES: Record<string, () => Promise<{ run(): Promise<unknown> }>> = {
   masked: () => import("./masked.ts"),
   integers: () => import("./integers.ts"),
   model: () => import("./model.ts"),
-
   datasets: () => import("./datasets.ts"),
 };
 

@@ -101,9 +101,9 @@ function winogradForward(x: number, weight: Tensor, bias: Tensor | undefined, y:
   winograd(inputPicture(g, x), packed, false, bias?.ptr ?? 0, outputPicture(g, y.ptr), g.padding);
 }
 
-function denseForward(x: number, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
+function denseForward(input: number, weight: Tensor, bias: Tensor | undefined, y: Tensor, given: Geometry): void {
   const { kernels: k, memory, bytes } = host();
-  const { taps, K, N, groups, C, out } = g;
+  const { x, g } = alongRows(input, given), { taps, K, N, groups, C, out } = g;
   const packed = memory.workspace(padded8(N) * taps * K * bytes);
   for (let group = 0; group < groups; group++) {
     const columns = { x: x + group * K * bytes, y: y.ptr + group * N * bytes, bias: bias ? bias.ptr + group * N * bytes : 0 };
@@ -111,6 +111,29 @@ function denseForward(x: number, weight: Tensor, bias: Tensor | undefined, y: Te
     if (g.pointwise) k.f32_gemm(g.outputPixels, columns.x, C, K, packed, columns.bias, columns.y, out, N);
     else k.f32_conv(g.outputPixels, columns.x, C, inputTable(g), g.outputPixels, taps, K, packed, columns.bias, columns.y, out, N);
   }
+}
+
+/** Channels below which a tap is too short a row to be worth stepping to. */
+const FEW = 16;
+
+/**
+ * With few channels, such as those of a picture, the kw pixels under a row of the kernel are taken as one: a row of kw*C reals, of the picture
+ * in a border of zeros. Weights [N][kh][kw][C] stand that way already.
+ */
+function alongRows(x: number, g: Geometry): { x: number; g: Geometry } {
+  const { B, H, W, C, OH, OW, out, kh, kw, stride, padding, dilation, groups } = g;
+  if (C >= FEW || kh === 1 || kw === 1 || groups > 1 || dilation > 1) return { x, g };
+  const Hp = H + 2 * padding, Wp = W + 2 * padding;
+  return { x: padding ? inZeros(x, g) : x, g: geometryOf([B, Hp, Wp, C], [out, kh, 1, kw * C], [B, OH, OW, out], { stride, padding: 0, dilation, groups }) };
+}
+
+/** The picture with `padding` zeros on each side, in the workspace of this op. */
+function inZeros(x: number, { B, H, W, C, padding }: Geometry): number {
+  const { kernels: k, memory, bytes } = host(), Hp = H + 2 * padding, Wp = W + 2 * padding;
+  const border = memory.workspace(C * bytes), padded = memory.workspace(B * Hp * Wp * C * bytes);
+  new Uint8Array(memory.wasm.buffer, border, C * bytes).fill(0);
+  k.f32_pad(B * Hp, x, border, padded, H, W, C, padding);
+  return padded;
 }
 
 const padded8 = (n: number): number => Math.ceil(n / 8) * 8;
@@ -211,9 +234,9 @@ function weightGradient(dy: Tensor, x: Value, weight: Tensor, dw: Tensor, g: Geo
   else denseWeightGradient(dy, realValues(x), dw, g);
 }
 
-function denseWeightGradient(dy: Tensor, x: number, dw: Tensor, g: Geometry): void {
+function denseWeightGradient(dy: Tensor, input: number, dw: Tensor, given: Geometry): void {
   const { kernels: k, memory, bytes } = host();
-  const { taps, K, N, groups, C, out } = g;
+  const { x, g } = alongRows(input, given), { taps, K, N, groups, C, out } = g;
   const transposed = memory.workspace(taps * K * N * bytes);
   for (let group = 0; group < groups; group++) {
     const table = g.pointwise ? 0 : inputTable(g);
