@@ -4,7 +4,7 @@
  * Residuals travel as membrane current, never as spikes: every block takes a current and returns one, and fires inside, before each
  * convolution. Convolutions have no bias unless said.
  */
-import { add, conv2d, fire, isRecording, mulRow, reshape, Spikes, type Neuron, type Tensor, type Value } from "../engine/index.ts";
+import { add, conv2d, fire, isRecording, mulRow, reshape, Spikes, type Neuron, type Shape, type Tensor, type Value } from "../engine/index.ts";
 import { BatchNorm2d, BatchNormPad, Conv2d, perTimestep, type NormOptions } from "./layers.ts";
 import { Module } from "./module.ts";
 
@@ -45,6 +45,19 @@ export class DownSampling extends Module {
   }
 }
 
+/** A piece of the work of a chain on its frames, and what it reads. */
+export interface Part {
+  /** 1x1, wider, or with a kernel for each channel; "rows" goes over values as they stand (norms, borders). */
+  readonly kind: "pointwise" | "wider" | "depthwise" | "rows";
+  readonly reads: "spikes" | "reals";
+  /** Multiply-accumulates of the dense layer; of rows, values. */
+  readonly macs: number;
+  /** Weights that are packed before it runs. */
+  readonly weights: number;
+  /** Channels that an output sums over at each tap. */
+  readonly channels: number;
+}
+
 /** What a chain of linear layers does, as one convolution. */
 interface Linear { readonly weight: Float64Array; readonly bias: Float64Array }
 
@@ -52,10 +65,22 @@ interface Linear { readonly weight: Float64Array; readonly bias: Float64Array }
  * A chain of linear layers that in eval mode is one 3x3 convolution of its spikes, padding 1, borders included. Folded, all of it is
  * additions where something fired; in factors it has fewer weights and trains better. Both forms stay runnable.
  */
-abstract class Foldable extends Module {
+export abstract class Foldable extends Module {
   /** The one convolution, while the chain is folded. */
   folded: Conv2d | undefined;
   constructor(readonly inChannels: number, readonly outChannels: number) { super(); }
+
+  /** Its layer that reads the spikes, as it runs now. */
+  get reader(): Conv2d { return this.folded ?? this.first; }
+  protected abstract readonly first: Conv2d;
+
+  /** The work of frames [N, H, W, in]: as one convolution, or factor by factor. */
+  work(form: "folded" | "factors", [N, H, W]: Shape): Part[] {
+    if (form === "factors") return this.workInFactors(N * H * W, N * (H + 2) * (W + 2));
+    const weights = 9 * this.inChannels * this.outChannels;
+    return [{ kind: "wider", reads: "spikes", macs: N * H * W * weights, weights, channels: this.inChannels }];
+  }
+  protected abstract workInFactors(pixels: number, padded: number): Part[];
 
   /** Weight [out, 3, 3, in] and bias [out] of the eval-mode chain as it is now. */
   protected abstract linear(): Linear;
@@ -84,11 +109,6 @@ abstract class Foldable extends Module {
   }
 }
 
-/** Folds every chain below a module that can be folded; `unfold` undoes it. Exact in eval mode. */
-export function fold(module: Module): void { for (const chain of foldables(module)) chain.fold(); }
-export function unfold(module: Module): void { for (const chain of foldables(module)) chain.unfold(); }
-const foldables = (module: Module): Foldable[] => [module, ...module.namedModules().map(([, part]) => part)].filter((part) => part instanceof Foldable);
-
 /**
  * A 3x3 convolution in factors, linear from end to end:
  * 1x1 in -> in, norm with padding, 3x3 depthwise, 1x1 in -> out, norm. Takes spikes, fires nowhere inside.
@@ -106,6 +126,20 @@ export class RepConv extends Foldable {
     this.depthwise = new Conv2d(inChannels, inChannels, 3, { groups: inChannels });
     this.expand = new Conv2d(inChannels, outChannels, 1);
     this.expandNorm = new BatchNorm2d(outChannels, norm);
+  }
+
+  protected override get first(): Conv2d { return this.reduce; }
+
+  protected override workInFactors(pixels: number, padded: number): Part[] {
+    const { inChannels: I, outChannels: O } = this;
+    return [
+      { kind: "pointwise", reads: "spikes", macs: pixels * I * I, weights: I * I, channels: I },
+      { kind: "rows", reads: "reals", macs: pixels * I, weights: 0, channels: 1 },
+      { kind: "rows", reads: "reals", macs: padded * I, weights: 0, channels: 1 },
+      { kind: "depthwise", reads: "reals", macs: pixels * 9 * I, weights: 9 * I, channels: 1 },
+      { kind: "pointwise", reads: "reals", macs: pixels * I * O, weights: I * O, channels: I },
+      { kind: "rows", reads: "reals", macs: pixels * O, weights: 0, channels: 1 },
+    ];
   }
 
   protected override factors(s: Value): Tensor {
@@ -148,6 +182,16 @@ export class SepRepConv extends Foldable {
     this.norm = new BatchNormPad(inChannels, 1, norm);
     this.pointwise = new Conv2d(inChannels, outChannels, 1);
     this.depthwise = new Conv2d(outChannels, outChannels, 3, { groups: outChannels });
+  }
+
+  protected override get first(): Conv2d { return this.pointwise; }
+
+  protected override workInFactors(pixels: number, padded: number): Part[] {
+    const { inChannels: I, outChannels: O } = this;
+    return [
+      { kind: "pointwise", reads: "spikes", macs: padded * I * O, weights: I * O, channels: I },
+      { kind: "depthwise", reads: "reals", macs: pixels * 9 * O, weights: 9 * O, channels: 1 },
+    ];
   }
 
   protected override factors(s: Value): Tensor {
