@@ -155,21 +155,31 @@ export class RepConv extends Foldable {
    */
   protected override linear(): Linear {
     const { inChannels: I, outChannels: O } = this;
-    const [reduce, depthwise, expand] = [this.reduce, this.depthwise, this.expand].map(({ weight }) => Float64Array.from(weight.data));
+    const [depthwise, expand] = [this.depthwise, this.expand].map(({ weight }) => Float64Array.from(weight.data)), reduce = new Float64Array((I + 3) * I);
+    reduce.set(this.reduce.weight.data);
     const { scale: a, shift: b } = this.reduceNorm.norm.affineValues(), { scale: c, shift: d } = this.expandNorm.affineValues();
     const weight = new Float64Array(O * 9 * I), bias = Float64Array.from(d);
+    const wide = I + 3, taps = new Float64Array(9 * wide); // c expand depthwise a of one output: [9][m], and zeros up to a multiple of four
     for (let o = 0; o < O; o++) {
-      for (let m = 0; m < I; m++) {
-        const share = c[o] * expand[o * I + m];
-        for (let k = 0; k < 9; k++) {
-          const tap = share * depthwise[m * 9 + k], scaled = tap * a[m], row = (o * 9 + k) * I;
-          bias[o] += tap * b[m];
-          for (let i = 0; i < I; i++) weight[row + i] += scaled * reduce[m * I + i];
-        }
+      for (let m = 0; m < I; m++) for (let k = 0; k < 9; k++) {
+        const tap = c[o] * expand[o * I + m] * depthwise[m * 9 + k];
+        bias[o] += tap * b[m];
+        taps[k * wide + m] = tap * a[m];
       }
+      const rows = Array.from({ length: 9 }, (_, k) => weight.subarray((o * 9 + k) * I, (o * 9 + k + 1) * I));
+      for (let m = 0; m < I; m += 4) rows.forEach((row, k) => { // four rows of `reduce` stay near while all nine taps take them
+        const t = k * wide + m;
+        addRows(row, reduce, m * I, taps[t], taps[t + 1], taps[t + 2], taps[t + 3]);
+      });
     }
     return { weight, bias };
   }
+}
+
+/** y += a x0 + b x1 + c x2 + d x3, four rows of x from `at` on: a big network has billions of these to add. */
+function addRows(y: Float64Array, x: Float64Array, at: number, a: number, b: number, c: number, d: number): void {
+  const n = y.length, at1 = at + n, at2 = at1 + n, at3 = at2 + n;
+  for (let i = 0; i < n; i++) y[i] += a * x[at + i] + b * x[at1 + i] + (c * x[at2 + i] + d * x[at3 + i]);
 }
 
 /** The same for separable convolutions: norm with padding directly on spikes, 1x1 in -> out, 3x3 depthwise. No norm at the end. */
