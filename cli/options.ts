@@ -35,7 +35,7 @@ const either = (key: "model" | "imgsz" | "batch" | "epochs" | "lr0"): string => 
 
 const arithmetic = oneOf("fast", "strict");
 const imgsz = whole(32, 2048, 32), batch = whole(1, 4096), pictures = whole(1, 1_000_000);
-const fold = option(oneOf("auto", "all", "none"), "RepConvs as one convolution: all, none, or where that is faster on this machine (none)");
+const fold = option(oneOf("auto", "all", "none"), "RepConvs as one convolution; auto: where faster here (none)");
 const checkpoint = option(path, "a run folder or a checkpoint");
 const voc = "a PASCAL VOC folder; without it the embedded pictures";
 
@@ -93,7 +93,7 @@ export const commands = {
       weights: checkpoint,
       source: option(path, "a picture or a folder of pictures, JPEG or PNG"),
       conf: option(real(0, 1), "least score of a detection (0.25)"),
-      form: option(oneOf("real", "integer", "binary"), "float32 sums, or exact ones with integers as multipliers or in T x D binary steps (integer)"),
+      form: option(oneOf("real", "integer", "binary"), "float32 sums, or exact ones in a spiking form (integer)"),
       fold,
       imgsz: option(imgsz, "pixels per side (as trained)"),
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),

@@ -2,7 +2,7 @@
  * One trained network in its spiking forms: integers as multipliers, and T x D binary steps of additions alone. Equal to the last bit, without
  * a multiplication where spikes meet weights, and equal to steps that are written out one by one.
  */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   batchNorm, conv2d, fire, loadKernels, noGrad, Random, scope, Spikes, spikesOf, tensor, withHost, withSpikePath,
   type Host, type Neuron, type SpikePath, type Tensor,
@@ -10,6 +10,8 @@ import {
 import { kernelList, SpikeYOLO, spikeYOLO, type InferenceForm, type SpikeYOLOConfig } from "../../detection/index.ts";
 import { BatchNorm2d, DownSampling, fold, ilif, ilifGen1, integrateAndFire, leaky, RepConv, SepRepConv, unfold, type Module } from "../../nn/index.ts";
 import type { Kernels } from "../../kernels/signatures.ts";
+
+vi.setConfig({ testTimeout: 60_000 });
 
 let host: Host;
 beforeAll(async () => { host = await loadKernels({ threads: 1 }); });

@@ -1,10 +1,12 @@
 /** Which chains fold: what either form costs, who decides, and that the decision holds on the clock where it is not close. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { loadKernels, noGrad, Random, scope, Spikes, spikesOf, tensor, withHost, type Host } from "../../engine/index.ts";
 import { picojoules, SpikeYOLO, spikeYOLO, foldFor } from "../../detection/index.ts";
 import {
   fold, foldedChains, foldingCosts, measuredRates, milliseconds, Module, observeConvolutions, readByChains, RepConv, SepRepConv, unfold, type ChainSpikes, type PartRates,
 } from "../../nn/index.ts";
+
+vi.setConfig({ testTimeout: 60_000 });
 
 let host: Host;
 beforeAll(async () => { host = await loadKernels({ threads: 1 }); });
@@ -152,5 +154,5 @@ describe("the spikes that chains read", () => {
     expect(total(chosen)).toBeLessThanOrEqual(total(all));
     expect(foldFor(model, images[0])).toEqual(foldedChains(model)); // by time
     expect(model.training).toBe(false);
-  }, 60_000);
+  });
 });
