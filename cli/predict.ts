@@ -5,7 +5,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { readRegular } from "../datasets/file.ts";
 import { BrokenImage, decodeImage, encodePng, fit, letterbox, toPicture, type Picture } from "../datasets/index.ts";
 import { host, retrying } from "../engine/index.ts";
-import { foldFor, predict, predictionNms, type Detection, type InferenceForm, type SpikeYOLO } from "../detection/index.ts";
+import { foldFor, predict, predictionNms, type Detection, type Folding, type InferenceForm, type SpikeYOLO } from "../detection/index.ts";
 import type { Values } from "./options.ts";
 import { drawScene, zoomOf } from "./picture.ts";
 import type { Progress } from "./progress.ts";
@@ -26,7 +26,7 @@ export async function predictCommand({ weights, source, conf = predictionNms.con
     try {
       const picture = await decodeImage(await readRegular(file, `image ${file}`), file);
       if (!folded) {
-        progress.say(foldedSaid(await retrying(() => foldFor(model, imagesOf(picture, side).images, { folding: fold, form })), "the first picture"));
+        progress.say(foldedSaid(await retrying(() => foldFor(model, imagesOf(picture, side).images, { folding: fold, form })), fold, "the first picture"));
         folded = true;
       }
       const detections = await retrying(() => detect(model, picture, side, conf, form));
@@ -46,8 +46,9 @@ export async function predictCommand({ weights, source, conf = predictionNms.con
   progress.say(`${found} detections on ${drawn.size} pictures, drawn in ${folder.path}${skipped > 0 ? `; ${skipped} skipped` : ""}`);
 }
 
-/** What became of `fold=auto` or `fold=all`. */
-export const foldedSaid = (names: readonly string[], seen: string): string => `RepConvs folded into one convolution, by what ${seen} showed: ${names.length === 0 ? "none" : names.join(", ")}`;
+/** What became of `fold=auto`, by these pictures, or of `fold=all`. */
+export const foldedSaid = (names: readonly string[], folding: Folding, seen: string): string =>
+  `${folding === "auto" ? `faster as one convolution on ${seen}` : "folded into one convolution"}: ${names.length} RepConvs${names.length === 0 ? "" : ` (${names.join(", ")})`}`;
 
 function imagesOf(picture: Picture, side: number) {
   const placement = fit(picture.width, picture.height, [side, side]), { pixels } = letterbox(picture, placement);

@@ -15,7 +15,7 @@ export async function profileCommand({ weights, split = "val", batch = 1, json, 
   const set = await openSplit(settings, split, { classes: run.classes });
   for await (const { images } of inOrder(set, settings, signal)) {
     const model = modelOf(run);
-    if (fold !== "none") progress.say(foldedSaid(foldFor(model, images, { folding: fold }), "these pictures"));
+    if (fold !== "none") progress.say(foldedSaid(foldFor(model, images, { folding: fold }), fold, "these pictures"));
     const result = profile(model, images);
     for (const line of showProfile(result)) progress.say(line);
     if (json !== undefined) {

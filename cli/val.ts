@@ -14,7 +14,7 @@ export async function valCommand({ weights, split = "val", fold = "none", ...oth
   const set = await openSplit(settings, split, { classes: run.classes }), problems = new Problems([set]);
   for (const line of problems.news()) progress.say(line);
   const report = await measure(modelOf(run), inOrder(set, settings, signal), {
-    fold, folded: (names) => progress.say(foldedSaid(names, "the first batch")), data: set.name, classes: run.classes, progress: (pictures) => progress.passing(`measuring ... ${pictures}/${set.size}`),
+    fold, folded: (names) => progress.say(foldedSaid(names, fold, "the first batch")), data: set.name, classes: run.classes, progress: (pictures) => progress.passing(`measuring ... ${pictures}/${set.size}`),
   });
   for (const line of showReport(report)) progress.say(line);
   const summary = problems.summary();
