@@ -12,6 +12,7 @@
  *   winograd   input gradients by Winograd and of strided convolutions, against taps
  *   masked     input gradients of 1x1 convolutions through open windows alone, against the dense product
  *   integers   int8 dense and int16 sparse convolutions against float32
+ *   fold       RepConvs in factors and as one convolution: what the cost model says, and the clock
  *   datasets   drawing, decoding, fitting and varying pictures
  *
  * Times are minima, and what is compared runs in turns: a shared machine slows down for seconds at a time. Ratios carry over, milliseconds do not. Everything
@@ -33,6 +34,7 @@ const BENCHES: Record<string, () => Promise<{ run(): Promise<unknown> }>> = {
   masked: () => import("./masked.ts"),
   integers: () => import("./integers.ts"),
   model: () => import("./model.ts"),
+  fold: () => import("./fold.ts"),
   datasets: () => import("./datasets.ts"),
 };
 

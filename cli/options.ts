@@ -35,6 +35,7 @@ const either = (key: "model" | "imgsz" | "batch" | "epochs" | "lr0"): string => 
 
 const arithmetic = oneOf("fast", "strict");
 const imgsz = whole(32, 2048, 32), batch = whole(1, 4096), pictures = whole(1, 1_000_000);
+const fold = option(oneOf("auto", "all", "none"), "RepConvs as one convolution; auto: where faster here (none)");
 const checkpoint = option(path, "a run folder or a checkpoint");
 const voc = "a PASCAL VOC folder; without it the embedded pictures";
 
@@ -69,6 +70,7 @@ export const commands = {
       split: option(oneOf("train", "val", "test"), "which pictures (val)"),
       imgsz: option(imgsz, "pixels per side (as trained)"),
       batch: option(batch, "pictures at a time (as trained)"),
+      fold,
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
     },
   },
@@ -80,6 +82,7 @@ export const commands = {
       split: option(oneOf("train", "val", "test"), "which pictures (val)"),
       imgsz: option(imgsz, "pixels per side (as trained)"),
       batch: option(batch, "pictures that it is shown, once (1)"),
+      fold,
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
       json: option(path, "a file for the same figures as JSON"),
     },
@@ -90,6 +93,8 @@ export const commands = {
       weights: checkpoint,
       source: option(path, "a picture or a folder of pictures, JPEG or PNG"),
       conf: option(real(0, 1), "least score of a detection (0.25)"),
+      form: option(oneOf("real", "integer", "binary"), "float32 sums, or exact ones in a spiking form (integer)"),
+      fold,
       imgsz: option(imgsz, "pixels per side (as trained)"),
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
       out: option(path, "folder for the drawn pictures (runs/predict, then runs/predict2, ...)"),

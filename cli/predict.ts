@@ -5,7 +5,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { readRegular } from "../datasets/file.ts";
 import { BrokenImage, decodeImage, encodePng, fit, letterbox, toPicture, type Picture } from "../datasets/index.ts";
 import { host, retrying } from "../engine/index.ts";
-import { predict, predictionNms, type Detection, type SpikeYOLO } from "../detection/index.ts";
+import { foldFor, predict, predictionNms, type Detection, type Folding, type InferenceForm, type SpikeYOLO } from "../detection/index.ts";
 import type { Values } from "./options.ts";
 import { drawScene, zoomOf } from "./picture.ts";
 import type { Progress } from "./progress.ts";
@@ -13,7 +13,7 @@ import { RunFolder } from "./run-folder.ts";
 import { modelOf, readRun } from "./saved-run.ts";
 import { Interrupted, reasonOf, UserError } from "./user-error.ts";
 
-export async function predictCommand({ weights, source, conf = predictionNms.confidence, imgsz, out }: Values<"predict">, progress: Progress, signal: AbortSignal): Promise<void> {
+export async function predictCommand({ weights, source, conf = predictionNms.confidence, imgsz, form = "integer", fold = "none", out }: Values<"predict">, progress: Progress, signal: AbortSignal): Promise<void> {
   if (weights === undefined) throw new UserError("predict: weights is missing; give weights=RUN_FOLDER or weights=CHECKPOINT");
   if (source === undefined) throw new UserError("predict: source is missing; give source=PICTURE or source=FOLDER");
   const run = await readRun(weights, "best"), files = await picturesIn(source);
@@ -21,10 +21,15 @@ export async function predictCommand({ weights, source, conf = predictionNms.con
   const model = modelOf(run), side = imgsz ?? run.options.imgsz;
 
   const drawn = new Set<string>();
-  let found = 0, skipped = 0;
+  let found = 0, skipped = 0, folded = fold === "none";
   for (const file of files) {
     try {
-      const picture = await decodeImage(await readRegular(file, `image ${file}`), file), detections = await retrying(() => detect(model, picture, side, conf));
+      const picture = await decodeImage(await readRegular(file, `image ${file}`), file);
+      if (!folded) {
+        progress.say(foldedSaid(await retrying(() => foldFor(model, imagesOf(picture, side).images, { folding: fold, form })), fold, "the first picture"));
+        folded = true;
+      }
+      const detections = await retrying(() => detect(model, picture, side, conf, form));
       const zoom = zoomOf(Math.max(picture.width, picture.height)), name = freeName(basename(file, extname(file)), drawn);
       await folder.add(name, encodePng(drawScene({ picture, truths: [], detections }, run.classes, zoom)));
       progress.say(`${file} ${picture.width} x ${picture.height}: ${countsOf(detections, run.classes)}`);
@@ -41,11 +46,19 @@ export async function predictCommand({ weights, source, conf = predictionNms.con
   progress.say(`${found} detections on ${drawn.size} pictures, drawn in ${folder.path}${skipped > 0 ? `; ${skipped} skipped` : ""}`);
 }
 
-/** Detections in pixels of the picture, whatever its size. */
-export function detect(model: SpikeYOLO, picture: Picture, side: number, confidence: number): Detection[] {
+/** What became of `fold=auto`, by these pictures, or of `fold=all`. */
+export const foldedSaid = (names: readonly string[], folding: Folding, seen: string): string =>
+  `${folding === "auto" ? `faster as one convolution on ${seen}` : "folded into one convolution"}: ${names.length} RepConvs${names.length === 0 ? "" : ` (${names.join(", ")})`}`;
+
+function imagesOf(picture: Picture, side: number) {
   const placement = fit(picture.width, picture.height, [side, side]), { pixels } = letterbox(picture, placement);
-  const images = { shape: [1, side, side, 3], data: Float32Array.from(pixels, (value) => value / 255) };
-  const [detections] = predict(model, images, { form: "integer", nms: { ...predictionNms, confidence } });
+  return { placement, images: { shape: [1, side, side, 3], data: Float32Array.from(pixels, (value) => value / 255) } };
+}
+
+/** Detections in pixels of the picture, whatever its size. */
+export function detect(model: SpikeYOLO, picture: Picture, side: number, confidence: number, form: InferenceForm = "integer"): Detection[] {
+  const { placement, images } = imagesOf(picture, side);
+  const [detections] = predict(model, images, { form, nms: { ...predictionNms, confidence } });
   const { scale, left, top } = placement, { width, height } = picture;
   return detections.map((box) => toPicture(box, { scale, left, top, width, height }));
 }

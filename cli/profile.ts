@@ -1,19 +1,22 @@
 /** `spiketrain profile`: what each layer of trained weights does with some pictures, as a table and as JSON. */
-import { profile, type LayerProfile, type Profile } from "../detection/index.ts";
+import { foldFor, profile, type LayerProfile, type Profile } from "../detection/index.ts";
 import { host } from "../engine/index.ts";
 import { writeAtomically } from "./atomic-file.ts";
 import { inOrder, openSplit } from "./data.ts";
 import type { Values } from "./options.ts";
+import { foldedSaid } from "./predict.ts";
 import type { Progress } from "./progress.ts";
 import { modelOf, readRun } from "./saved-run.ts";
 import { UserError } from "./user-error.ts";
 
-export async function profileCommand({ weights, split = "val", batch = 1, json, ...other }: Values<"profile">, progress: Progress, signal: AbortSignal): Promise<void> {
+export async function profileCommand({ weights, split = "val", batch = 1, json, fold = "none", ...other }: Values<"profile">, progress: Progress, signal: AbortSignal): Promise<void> {
   if (weights === undefined) throw new UserError("profile: weights is missing; give weights=RUN_FOLDER or weights=CHECKPOINT");
   const run = await readRun(weights, "best"), settings = { ...run.options, ...other, batch };
   const set = await openSplit(settings, split, { classes: run.classes });
   for await (const { images } of inOrder(set, settings, signal)) {
-    const result = profile(modelOf(run), images);
+    const model = modelOf(run);
+    if (fold !== "none") progress.say(foldedSaid(foldFor(model, images, { folding: fold }), fold, "these pictures"));
+    const result = profile(model, images);
     for (const line of showProfile(result)) progress.say(line);
     if (json !== undefined) {
       const { build, threads, arithmetic } = host();

@@ -1,12 +1,12 @@
 /** What a trained network is worth, on pictures that it has not seen: how well it finds things, whether its two spiking forms agree, what it costs. */
 import type { Batch } from "../datasets/index.ts";
 import {
-  countDifferences, DetectionMetrics, predict, predictionNms, truthsOf, validationNms, type Detection, type DetectionScores, type InferenceForm, type SpikeYOLO,
+  countDifferences, DetectionMetrics, foldFor, predict, predictionNms, truthsOf, validationNms, type Detection, type DetectionScores, type Folding, type InferenceForm, type SpikeYOLO,
 } from "../detection/index.ts";
 import { retrying } from "../engine/index.ts";
 import { PICOJOULE_PER_ACCUMULATE, PICOJOULE_PER_MAC } from "../detection/energy.ts";
 import { iou } from "../detection/boxes.ts";
-import { fold, unfold } from "../nn/index.ts";
+import { fold, foldedChains } from "../nn/index.ts";
 import { Activity, type StageActivity } from "./activity.ts";
 
 /** How the forms of one network agree on the same pictures. */
@@ -42,20 +42,25 @@ export interface MeasureOptions {
   readonly classes: readonly string[];
   /** Pictures on which the forms are compared and operations counted. */
   readonly compared?: number;
+  /** How the network runs that the scores are of; default "none". What is compared and counted is folded in any case. */
+  readonly fold?: Folding;
+  /** Called with the paths of the chains that were folded for the scores. */
+  readonly folded?: (names: readonly string[]) => void;
   /** Called after each batch with the pictures done so far. */
   readonly progress?: (pictures: number) => void;
 }
 
 /**
  * Measures the model on held-out batches with the weights that it has now: metrics as in validation, then, with every linear chain folded
- * into one convolution, its spikes and operations, and what the two spiking forms find. The model ends unfolded.
+ * into one convolution, its spikes and operations, and what the two spiking forms find. The model ends as it was, or as `fold` has it.
  */
-export async function measure(model: SpikeYOLO, batches: AsyncIterable<Batch>, { data, classes, compared = 100, progress }: MeasureOptions): Promise<Report> {
+export async function measure(model: SpikeYOLO, batches: AsyncIterable<Batch>, { data, classes, compared = 100, fold = "none", folded, progress }: MeasureOptions): Promise<Report> {
   const metrics = new DetectionMetrics(), activity = new Activity(model);
   const forms = { pictures: 0, detections: 0, realDetections: 0, binaryDiffers: 0, realDiffers: 0 };
   let done = 0;
   for await (const { images, boxes } of batches) {
     const [B, H, W] = images.shape, truths = truthsOf(boxes, B, H, W);
+    if (done === 0 && fold !== "none") folded?.(await retrying(() => foldFor(model, images, { folding: fold })));
     (await retrying(() => predict(model, images, { nms: validationNms }))).forEach((detections, i) => metrics.add(detections, truths[i]));
     if (forms.pictures < compared) await compareForms(forms, activity, model, images);
     progress?.(done += B);
@@ -68,11 +73,11 @@ export async function measure(model: SpikeYOLO, batches: AsyncIterable<Batch>, {
 }
 
 async function compareForms(forms: { -readonly [K in keyof FormsReport]: number }, activity: Activity, model: SpikeYOLO, images: Batch["images"]): Promise<void> {
-  const run = (form: InferenceForm): Detection[][] => predict(model, images, { form, nms: predictionNms });
+  const run = (form: InferenceForm): Detection[][] => predict(model, images, { form, nms: predictionNms }), before = foldedChains(model);
   const real = await retrying(() => run("real"));
   fold(model);
   const integer = await retrying(() => activity.watch(images.shape[0], () => run("integer"))), binary = await retrying(() => run("binary"));
-  unfold(model);
+  fold(model, { where: before });
   integer.forEach((detections, i) => {
     forms.pictures++;
     forms.detections += detections.length;

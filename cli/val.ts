@@ -3,17 +3,18 @@ import { host } from "../engine/index.ts";
 import { inOrder, openSplit, Problems } from "./data.ts";
 import type { Values } from "./options.ts";
 import type { Progress } from "./progress.ts";
+import { foldedSaid } from "./predict.ts";
 import { measure, showReport } from "./report.ts";
 import { modelOf, readRun } from "./saved-run.ts";
 import { UserError } from "./user-error.ts";
 
-export async function valCommand({ weights, split = "val", ...other }: Values<"val">, progress: Progress, signal: AbortSignal): Promise<void> {
+export async function valCommand({ weights, split = "val", fold = "none", ...other }: Values<"val">, progress: Progress, signal: AbortSignal): Promise<void> {
   if (weights === undefined) throw new UserError("val: weights is missing; give weights=RUN_FOLDER or weights=CHECKPOINT");
   const run = await readRun(weights, "best"), settings = { ...run.options, ...other };
   const set = await openSplit(settings, split, { classes: run.classes }), problems = new Problems([set]);
   for (const line of problems.news()) progress.say(line);
   const report = await measure(modelOf(run), inOrder(set, settings, signal), {
-    data: set.name, classes: run.classes, progress: (pictures) => progress.passing(`measuring ... ${pictures}/${set.size}`),
+    fold, folded: (names) => progress.say(foldedSaid(names, fold, "the first batch")), data: set.name, classes: run.classes, progress: (pictures) => progress.passing(`measuring ... ${pictures}/${set.size}`),
   });
   for (const line of showReport(report)) progress.say(line);
   const summary = problems.summary();

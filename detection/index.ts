@@ -7,7 +7,7 @@ export { DetectionMetrics, fitness, type DetectionScores, type Truth } from "./m
 export { energy, type EnergyLayer, type EnergyReport } from "./energy.ts";
 export { profile, type LayerProfile, type Profile, type ProfileOptions } from "./profile.ts";
 export { loadReference, toReference } from "./weights.ts";
-export { countDifferences, predict, type InferenceForm, type PredictOptions } from "./predictor.ts";
+export { countDifferences, foldFor, kernelList, picojoules, predict, type Folding, type InferenceForm, type KernelRow, type PredictOptions } from "./predictor.ts";
 export {
   expectResumable, FiringRate, NonFiniteLoss, savedProgress, train, truthsOf, validate, type EndEvent, type EpochEvent, type LossParts, type SavedProgress, type StepEvent, type Store,
   type TrainEvent, type TrainingBatch, type TrainingData, type TrainOptions, type TrainRecipe,

@@ -9,6 +9,8 @@ export interface Host {
   readonly build: Build;
   /** "strict": the same bits on every host with SIMD, and for any number of threads. */
   readonly arithmetic: Arithmetic;
+  /** Whether rates measured on this machine decide between kernels, or constants: those where asked for, where arithmetic is strict, and for the plain kernels. */
+  readonly dispatch: "calibrated" | "fixed";
   /** Bytes of one real: 4, or 8 in the float64 twin. */
   readonly bytes: 4 | 8;
   readonly kernels: Kernels;
@@ -17,7 +19,7 @@ export interface Host {
   readonly threads: number;
   /**
    * Densities of spikes below which convolutions gather. Measured when first asked for, in some 50 ms, once per process, build and number of threads;
-   * constants where dispatch is "fixed", arithmetic is strict, or kernels are the plain ones.
+   * constants where dispatch is "fixed".
    */
   readonly crossovers: Crossovers;
   /** The other threads, where there are any. */
@@ -41,7 +43,7 @@ export async function loadKernels({ dispatch = "calibrated", ...options }: HostO
   if (dispatch !== "calibrated" && dispatch !== "fixed") throw new Error(`engine: dispatch must be "calibrated" or "fixed", got "${dispatch as string}"`);
   const { memory: wasm, ...loaded } = await instantiateKernels(options), memory = new Memory(wasm);
   const constant = dispatch === "fixed" || loaded.arithmetic === "strict" || loaded.build.startsWith("reference");
-  return (current = { ...loaded, memory, get crossovers() { return constant ? FIXED : measured(this); } });
+  return (current = { ...loaded, memory, dispatch: constant ? "fixed" : "calibrated", get crossovers() { return constant ? FIXED : measured(this); } });
 }
 
 /** By build and number of threads. */

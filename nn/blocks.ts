@@ -4,7 +4,7 @@
  * Residuals travel as membrane current, never as spikes: every block takes a current and returns one, and fires inside, before each
  * convolution. Convolutions have no bias unless said.
  */
-import { add, conv2d, fire, isRecording, mulRow, reshape, Spikes, type Neuron, type Tensor, type Value } from "../engine/index.ts";
+import { add, conv2d, fire, isRecording, mulRow, reshape, Spikes, type Neuron, type Shape, type Tensor, type Value } from "../engine/index.ts";
 import { BatchNorm2d, BatchNormPad, Conv2d, perTimestep, type NormOptions } from "./layers.ts";
 import { Module } from "./module.ts";
 
@@ -45,6 +45,19 @@ export class DownSampling extends Module {
   }
 }
 
+/** A piece of the work of a chain on its frames, and what it reads. */
+export interface Part {
+  /** 1x1, wider, or with a kernel for each channel; "rows" goes over values as they stand (norms, borders). */
+  readonly kind: "pointwise" | "wider" | "depthwise" | "rows";
+  readonly reads: "spikes" | "reals";
+  /** Multiply-accumulates of the dense layer; of rows, values. */
+  readonly macs: number;
+  /** Weights that are packed before it runs. */
+  readonly weights: number;
+  /** Channels that an output sums over at each tap. */
+  readonly channels: number;
+}
+
 /** What a chain of linear layers does, as one convolution. */
 interface Linear { readonly weight: Float64Array; readonly bias: Float64Array }
 
@@ -52,10 +65,22 @@ interface Linear { readonly weight: Float64Array; readonly bias: Float64Array }
  * A chain of linear layers that in eval mode is one 3x3 convolution of its spikes, padding 1, borders included. Folded, all of it is
  * additions where something fired; in factors it has fewer weights and trains better. Both forms stay runnable.
  */
-abstract class Foldable extends Module {
+export abstract class Foldable extends Module {
   /** The one convolution, while the chain is folded. */
   folded: Conv2d | undefined;
   constructor(readonly inChannels: number, readonly outChannels: number) { super(); }
+
+  /** Its layer that reads the spikes, as it runs now. */
+  get reader(): Conv2d { return this.folded ?? this.first; }
+  protected abstract readonly first: Conv2d;
+
+  /** The work of frames [N, H, W, in]: as one convolution, or factor by factor. */
+  work(form: "folded" | "factors", [N, H, W]: Shape): Part[] {
+    if (form === "factors") return this.workInFactors(N * H * W, N * (H + 2) * (W + 2));
+    const weights = 9 * this.inChannels * this.outChannels;
+    return [{ kind: "wider", reads: "spikes", macs: N * H * W * weights, weights, channels: this.inChannels }];
+  }
+  protected abstract workInFactors(pixels: number, padded: number): Part[];
 
   /** Weight [out, 3, 3, in] and bias [out] of the eval-mode chain as it is now. */
   protected abstract linear(): Linear;
@@ -84,11 +109,6 @@ abstract class Foldable extends Module {
   }
 }
 
-/** Folds every chain below a module that can be folded; `unfold` undoes it. Exact in eval mode. */
-export function fold(module: Module): void { for (const chain of foldables(module)) chain.fold(); }
-export function unfold(module: Module): void { for (const chain of foldables(module)) chain.unfold(); }
-const foldables = (module: Module): Foldable[] => [module, ...module.namedModules().map(([, part]) => part)].filter((part) => part instanceof Foldable);
-
 /**
  * A 3x3 convolution in factors, linear from end to end:
  * 1x1 in -> in, norm with padding, 3x3 depthwise, 1x1 in -> out, norm. Takes spikes, fires nowhere inside.
@@ -108,6 +128,20 @@ export class RepConv extends Foldable {
     this.expandNorm = new BatchNorm2d(outChannels, norm);
   }
 
+  protected override get first(): Conv2d { return this.reduce; }
+
+  protected override workInFactors(pixels: number, padded: number): Part[] {
+    const { inChannels: I, outChannels: O } = this;
+    return [
+      { kind: "pointwise", reads: "spikes", macs: pixels * I * I, weights: I * I, channels: I },
+      { kind: "rows", reads: "reals", macs: pixels * I, weights: 0, channels: 1 },
+      { kind: "rows", reads: "reals", macs: padded * I, weights: 0, channels: 1 },
+      { kind: "depthwise", reads: "reals", macs: pixels * 9 * I, weights: 9 * I, channels: 1 },
+      { kind: "pointwise", reads: "reals", macs: pixels * I * O, weights: I * O, channels: I },
+      { kind: "rows", reads: "reals", macs: pixels * O, weights: 0, channels: 1 },
+    ];
+  }
+
   protected override factors(s: Value): Tensor {
     const mixed = this.reduceNorm.forward(this.reduce.forward(s)); // [N, H + 2, W + 2, in]
     return this.expandNorm.forward(this.expand.forward(this.depthwise.forward(mixed)));
@@ -121,21 +155,31 @@ export class RepConv extends Foldable {
    */
   protected override linear(): Linear {
     const { inChannels: I, outChannels: O } = this;
-    const [reduce, depthwise, expand] = [this.reduce, this.depthwise, this.expand].map(({ weight }) => Float64Array.from(weight.data));
+    const [depthwise, expand] = [this.depthwise, this.expand].map(({ weight }) => Float64Array.from(weight.data)), reduce = new Float64Array((I + 3) * I);
+    reduce.set(this.reduce.weight.data);
     const { scale: a, shift: b } = this.reduceNorm.norm.affineValues(), { scale: c, shift: d } = this.expandNorm.affineValues();
     const weight = new Float64Array(O * 9 * I), bias = Float64Array.from(d);
+    const wide = I + 3, taps = new Float64Array(9 * wide); // c expand depthwise a of one output: [9][m], and zeros up to a multiple of four
     for (let o = 0; o < O; o++) {
-      for (let m = 0; m < I; m++) {
-        const share = c[o] * expand[o * I + m];
-        for (let k = 0; k < 9; k++) {
-          const tap = share * depthwise[m * 9 + k], scaled = tap * a[m], row = (o * 9 + k) * I;
-          bias[o] += tap * b[m];
-          for (let i = 0; i < I; i++) weight[row + i] += scaled * reduce[m * I + i];
-        }
+      for (let m = 0; m < I; m++) for (let k = 0; k < 9; k++) {
+        const tap = c[o] * expand[o * I + m] * depthwise[m * 9 + k];
+        bias[o] += tap * b[m];
+        taps[k * wide + m] = tap * a[m];
       }
+      const rows = Array.from({ length: 9 }, (_, k) => weight.subarray((o * 9 + k) * I, (o * 9 + k + 1) * I));
+      for (let m = 0; m < I; m += 4) rows.forEach((row, k) => { // four rows of `reduce` stay near while all nine taps take them
+        const t = k * wide + m;
+        addRows(row, reduce, m * I, taps[t], taps[t + 1], taps[t + 2], taps[t + 3]);
+      });
     }
     return { weight, bias };
   }
+}
+
+/** y += a x0 + b x1 + c x2 + d x3, four rows of x from `at` on: a big network has billions of these to add. */
+function addRows(y: Float64Array, x: Float64Array, at: number, a: number, b: number, c: number, d: number): void {
+  const n = y.length, at1 = at + n, at2 = at1 + n, at3 = at2 + n;
+  for (let i = 0; i < n; i++) y[i] += a * x[at + i] + b * x[at1 + i] + (c * x[at2 + i] + d * x[at3 + i]);
 }
 
 /** The same for separable convolutions: norm with padding directly on spikes, 1x1 in -> out, 3x3 depthwise. No norm at the end. */
@@ -148,6 +192,16 @@ export class SepRepConv extends Foldable {
     this.norm = new BatchNormPad(inChannels, 1, norm);
     this.pointwise = new Conv2d(inChannels, outChannels, 1);
     this.depthwise = new Conv2d(outChannels, outChannels, 3, { groups: outChannels });
+  }
+
+  protected override get first(): Conv2d { return this.pointwise; }
+
+  protected override workInFactors(pixels: number, padded: number): Part[] {
+    const { inChannels: I, outChannels: O } = this;
+    return [
+      { kind: "pointwise", reads: "spikes", macs: padded * I * O, weights: I * O, channels: I },
+      { kind: "depthwise", reads: "reals", macs: pixels * 9 * O, weights: 9 * O, channels: 1 },
+    ];
   }
 
   protected override factors(s: Value): Tensor {

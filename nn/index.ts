@@ -1,7 +1,9 @@
 /** Layers, neurons, blocks, and what trains them. */
 export { Buffer, Module } from "./module.ts";
 export { BatchNorm2d, BatchNormPad, Conv2d, Linear, observeConvolutions, perTimestep, type Conv2dOptions, type NormOptions } from "./layers.ts";
-export { AllConvBlock, ConvBlock, DownSampling, fold, RepConv, SeparableConv, SepRepConv, SpikingConv, unfold, type BlockOptions } from "./blocks.ts";
+export { AllConvBlock, ConvBlock, DownSampling, RepConv, SeparableConv, SepRepConv, SpikingConv, type BlockOptions, type Part } from "./blocks.ts";
+export { fold, foldedChains, foldingCosts, readByChains, unfold, type ChainSpikes, type Cost, type FoldingCost, type FoldOptions } from "./fold.ts";
+export { measuredRates, milliseconds, type PartRates, type SpikeSums } from "./rates.ts";
 export { ilif, ilifGen1, integrateAndFire, largestSpike, leaky, Neurons, parametricLeaky, type BinaryOptions, type LeakyOptions } from "./neurons.ts";
 export * as surrogates from "./surrogates.ts";
 export { NonFiniteGradient, SGD, type SGDOptions } from "./optimizers.ts";

@@ -1,8 +1,8 @@
-/** The network as a whole: its sizes, its memory, and its spiking forms. */
+/** The network as a whole: its sizes and its memory. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { backward, loadKernels, noGrad, Random, scope, withSpikePath, type Host, type SpikePath } from "../../engine/index.ts";
-import { detectionLoss, SpikeYOLO, spikeYOLO, type SpikeYOLOConfig } from "../../detection/index.ts";
-import { EMA, fold, ilif, ilifGen1, SGD } from "../../nn/index.ts";
+import { backward, loadKernels, Random, scope, type Host } from "../../engine/index.ts";
+import { detectionLoss, SpikeYOLO, spikeYOLO } from "../../detection/index.ts";
+import { EMA, SGD } from "../../nn/index.ts";
 
 let host: Host;
 beforeAll(async () => { host = await loadKernels({ threads: 1 }); });
@@ -23,47 +23,6 @@ describe("sizes", () => {
 
   test("small has the parameters of width 0.125 at 3 classes", () => {
     expect(new Counted({ ...spikeYOLO.small, classes: 3 }).parameterCount).toBe(1_749_545);
-  });
-});
-
-/** A network whose norms have seen a few batches, so that it fires in eval mode. */
-function awake(config: Partial<SpikeYOLOConfig>): SpikeYOLO {
-  const model = new SpikeYOLO({ ...spikeYOLO.tiny, classes: 3, norm: { eps: 1e-3, momentum: 0.5 }, ...config });
-  for (let step = 0; step < 6; step++) scope(() => noGrad(() => { model.forward(images(2, 64, step)); }));
-  return model.eval() as SpikeYOLO;
-}
-
-const detect = (model: SpikeYOLO, path: SpikePath): number[] => scope(() => noGrad(() => withSpikePath(path, () => Array.from(model.detect(images(2, 64, 9)).data))));
-
-describe("spiking forms", () => {
-  for (const T of [1, 2, 4]) {
-    for (const D of [1, 2, 4, 8]) {
-      const neurons = { "COCO's I-LIF": ilif(D), ...(T * D === 8 ? { "Gen1's I-LIF": ilifGen1(D) } : {}) };
-      for (const [name, neuron] of Object.entries(neurons)) {
-        test(`T ${T}, D ${D}, ${name}: integers as multipliers and T x D binary steps give the same bits, folded or not`, () => {
-          const model = awake({ T, D, neuron });
-          for (const folded of [false, true]) {
-            if (folded) fold(model);
-            const integer = detect(model, "integer");
-            expect(integer.some((x) => x !== integer[0])).toBe(true);
-            expect(detect(model, "binary")).toEqual(integer);
-          }
-        });
-      }
-    }
-  }
-
-  test("the folded binary form multiplies no weight by a spike: but for the first layer, all convolutions are accumulations", () => {
-    const model = awake({ T: 1, D: 4 }), calls = new Map<string, number>(), kernels = host.kernels as unknown as Record<string, (...args: number[]) => void>;
-    fold(model);
-    const original = { ...kernels };
-    for (const [name, kernel] of Object.entries(original)) kernels[name] = (...args) => { calls.set(name, (calls.get(name) ?? 0) + 1); kernel(...args); };
-    try { detect(model, "binary"); } finally { Object.assign(kernels, original); }
-    const used = (name: string): number => calls.get(name) ?? 0;
-    expect(used("f32_conv")).toBe(1);
-    for (const name of ["f32_gemm", "f32_depthwise", "spike_conv", "fixed_multiply_accumulate", "fixed_depthwise_multiply_accumulate"]) expect(used(name), name).toBe(0);
-    expect(used("fixed_accumulate")).toBeGreaterThan(100);
-    expect(used("fixed_depthwise_accumulate")).toBeGreaterThan(10);
   });
 });
 
