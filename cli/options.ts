@@ -82,6 +82,7 @@ export const commands = {
       batch: option(batch, "pictures that it is shown, once (1)"),
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
       json: option(path, "a file for the same figures as JSON"),
+      picture: option(path, "a file for rate and time of each layer as a figure, .svg or .png"),
     },
   },
   predict: {
