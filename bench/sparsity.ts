@@ -10,7 +10,7 @@
  * Times of a kernel begin at spike bytes and end at float32: event lists and conversions are in them, weights are laid out before. All kernels of a
  * row are seen to give the same bits before they are timed. One thread, unless said otherwise.
  */
-import { drawFigure } from "../cli/figures/draw.ts";
+import { drawFigure, expectDrawable } from "../cli/figures/draw.ts";
 import { Desk, print } from "./desk.ts";
 import { recordedFigure, sweepFigure } from "./lab/figures.ts";
 import { layKernels, nameOf, square, type Layer } from "./lab/layer.ts";
@@ -28,7 +28,9 @@ const LARGEST = [1, 4];
 const QUICK = { layers: [square(12, 32, 32, 3), square(12, 32, 64, 1)], densities: [0.005, 0.1, 1] };
 
 export async function run(args: readonly string[] = []): Promise<unknown> {
-  const options = labOptions(args), roofs = await measureRoofs(options.threads, options.quick);
+  const options = labOptions(args);
+  if (options.picture !== undefined) await expectDrawable(options.picture);
+  const roofs = await measureRoofs(options.threads, options.quick);
   const { peak, copy } = roofs, machine = `${options.threads} ${options.threads === 1 ? "thread" : "threads"}, Node ${process.versions.node}`;
   console.log(`roofs, ${machine}: ${peak.f32.toFixed(1)} GFLOP/s in float32, ${peak.i16.toFixed(1)} Gop/s in int16, ${peak.i8.toFixed(1)} Gop/s in int8 dot products; a copy moves ${copy.toFixed(1)} GB/s`);
   const recording = options.spikes === undefined ? undefined : await record(options.spikes, options.pictures);

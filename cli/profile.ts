@@ -3,7 +3,7 @@ import { energyConventions, profile, type LayerProfile, type Profile } from "../
 import { host } from "../engine/index.ts";
 import { writeAtomically } from "./atomic-file.ts";
 import { inOrder, openSplit } from "./data.ts";
-import { drawFigure, expectPicture } from "./figures/draw.ts";
+import { drawFigure, expectDrawable } from "./figures/draw.ts";
 import { profileFigure } from "./figures/profile.ts";
 import type { Values } from "./options.ts";
 import type { Progress } from "./progress.ts";
@@ -12,7 +12,7 @@ import { UserError } from "./user-error.ts";
 
 export async function profileCommand({ weights, split = "val", batch = 1, json, picture, ...other }: Values<"profile">, progress: Progress, signal: AbortSignal): Promise<void> {
   if (weights === undefined) throw new UserError("profile: weights is missing; give weights=RUN_FOLDER or weights=CHECKPOINT");
-  if (picture !== undefined) expectPicture(picture);
+  if (picture !== undefined) await expectDrawable(picture);
   const run = await readRun(weights, "best"), settings = { ...run.options, ...other, batch };
   const set = await openSplit(settings, split, { classes: run.classes });
   for await (const { images } of inOrder(set, settings, signal)) {

@@ -26,7 +26,7 @@ const TICKS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
 const density = (title: string | null = "density"): Figure => ({ field: "density", type: "quantitative", title, scale: { type: "log", domain: [0.004, 1.15], nice: false }, axis: { values: TICKS, format: "~%", labelOverlap: true } });
 
 /** From one of 1, 2, 5, 10, ... to another, so that all panels can be compared. */
-function speedups(points: readonly Point[]): Figure {
+function speedups(points: readonly { readonly times: number }[]): Figure {
   const steps = Array.from({ length: 24 }, (_, i) => [1, 2, 5][i % 3] * 10 ** (Math.floor(i / 3) - 3)), times = points.map(({ times }) => times);
   const from = Math.max(0, steps.findLastIndex((step) => step < Math.min(1, ...times))), to = steps.findIndex((step) => step > Math.max(1, ...times));
   const values = steps.slice(from, to < 0 ? undefined : to + 1);
@@ -76,26 +76,36 @@ function rooflinePanel(points: readonly Point[], { peak, copy }: Roofs, color: F
   });
 }
 
-/** Each layer of a network at the density of its own spikes, beside uniform spikes of that density. */
+const STEP = 15;
+
+/**
+ * The layers of a network in the order in which they run, a column each:
+ *
+ *     density         of the spikes recorded
+ *     forward         every kernel against the dense one
+ *     dW              the weight gradient against its own dense kernel
+ *     clustering      how many times faster the sparse kernel is on the recorded spikes than on uniform ones of the same density
+ */
 export function recordedFigure(rows: readonly Row[], caption: string): Figure {
-  const points = pointsOf(rows).filter(({ kernel }) => kernel in COLOURS), y = speedups(points);
-  const panel = (pattern: Row["pattern"], title: string): Figure => ({
-    width: 400, height: 300, title: { text: title, fontSize: 12, offset: 6 },
-    layer: [ONE, {
-      data: { values: points.filter((point) => point.pattern === pattern) },
-      mark: { type: "point", filled: true, opacity: 0.85 },
-      encoding: {
-        x: { ...density(), scale: { domain: [0, 1] }, axis: { format: "~%" } }, y, color: colour(points),
-        shape: { field: "window", type: "nominal", scale: { domain: ["1x1", "wider"], range: ["triangle-up", "circle"] }, legend: { title: null, orient: "top", offset: 14 } },
-        size: { value: 45 },
-      },
-      transform: [{ calculate: "indexof(datum.shape, '1x1') === 0 ? '1x1' : 'wider'", as: "window" }],
-    }],
+  const layers = rows.filter(({ pattern }) => pattern === "recorded"), uniform = new Map(rows.flatMap((row) => (row.pattern === "uniform" ? [[row.layer, row] as const] : [])));
+  const points = pointsOf(layers).filter(({ kernel }) => kernel in COLOURS), forward = points.filter(({ kernel }) => !kernel.startsWith("dW")), gradients = points.filter(({ kernel }) => kernel.startsWith("dW"));
+  const against = layers.map(({ layer, kernels }) => ({ layer, kernel: "sparse f32", times: uniform.get(layer)!.kernels["sparse f32"].ms / kernels["sparse f32"].ms }));
+  const x = (last: boolean): Figure => ({
+    field: "layer", type: "nominal", sort: null, title: null, scale: { type: "band", domain: layers.map(({ layer }) => layer), padding: 0.2 },
+    axis: last ? { labelAngle: -60, labelFontSize: 9, labelLimit: 300, grid: true } : { labels: false, ticks: false, grid: true },
+  });
+  const dots = { type: "point", filled: true, size: 34, opacity: 1 }, panel = (height: number, values: readonly unknown[], y: Figure, rest: Figure, last = false): Figure => ({
+    width: { step: STEP }, height, data: { values }, layer: [ONE, { mark: dots, encoding: { x: x(last), y, ...rest } }],
   });
   return {
-    title: { text: "Convolutions of recorded spikes against dense float32", subtitle: [`${caption}; event lists and conversions included`, "a point for each layer and kernel; dashed line: dense float32 (for dW, the dense weight gradient)"] },
-    hconcat: [panel("recorded", "spikes as recorded"), panel("uniform", "uniform spikes of the same densities")],
-    spacing: 30,
-    resolve: { scale: { color: "shared", shape: "shared" } },
+    title: { text: "Convolutions of recorded spikes against dense float32, layer by layer", subtitle: [`${caption}; event lists and conversions included`, "dashed line: dense float32 (for dW, the dense weight gradient; in the last panel, uniform spikes of the same density)"] },
+    vconcat: [
+      { width: { step: STEP }, height: 70, data: { values: layers.map(({ layer, density }) => ({ layer, density })) }, mark: { type: "bar", color: "#BBBBBB" }, encoding: { x: x(false), y: { field: "density", type: "quantitative", title: "density", axis: { format: "~%", tickCount: 4 } } } },
+      panel(190, forward, { ...speedups(forward), title: "forward, times faster" }, { color: colour(points) }),
+      ...(gradients.length > 0 ? [panel(110, gradients, { ...speedups(gradients), title: "dW, times" }, { color: colour(points) })] : []),
+      panel(90, against, { ...speedups(against), title: "by clusters" }, { color: colour(points) }, true),
+    ],
+    spacing: 8,
+    resolve: { scale: { color: "shared" } },
   };
 }

@@ -37,7 +37,13 @@ export async function drawFigure(path: string, figure: Figure): Promise<void> {
   await writeAtomically(path, kind === "svg" ? svg : await pngOf(svg));
 }
 
-/** Refuses a path that ends in neither: before hours of measuring, not after. */
+/** Refuses what cannot be drawn here: before minutes of measuring, not after. */
+export async function expectDrawable(path: string): Promise<void> {
+  if (expectPicture(path) === "png") await rasteriser();
+  await plotter();
+}
+
+/** What the path says. */
 export function expectPicture(path: string): "svg" | "png" {
   const [, ending] = /\.(svg|png)$/i.exec(path) ?? [];
   if (ending === undefined) throw new UserError(`picture: ${path} ends in neither .svg nor .png; name it so, as in picture=figure.svg`);
@@ -45,24 +51,35 @@ export function expectPicture(path: string): "svg" | "png" {
 }
 
 export async function svgOf(figure: Figure): Promise<string> {
-  const [vega, { compile }] = await Promise.all([load<Vega>("vega"), load<VegaLite>("vega-lite")]);
-  const { spec } = compile({ ...STYLE, ...figure });
+  const { vega, compile } = await plotter(), { spec } = compile({ ...STYLE, ...figure });
   return new vega.View(vega.parse(spec), { renderer: "none", logLevel: vega.Error }).toSVG();
 }
 
 async function pngOf(svg: string): Promise<Uint8Array> {
-  const { Resvg } = await load<{ Resvg: ResvgOf }>("@resvg/resvg-js");
-  const drawing = new Resvg(svg, { font: { loadSystemFonts: true, defaultFontFamily: "DejaVu Sans" }, fitTo: { mode: "zoom", value: ZOOM } });
-  if (!new Resvg('<svg xmlns="http://www.w3.org/2000/svg"><text y="9">A</text></svg>', { font: { loadSystemFonts: true } }).getBBox()) {
+  const Resvg = await rasteriser();
+  return new Resvg(svg, { font: FONTS, fitTo: { mode: "zoom", value: ZOOM } }).render().asPng();
+}
+
+const FONTS = { loadSystemFonts: true, defaultFontFamily: "DejaVu Sans" } as const;
+
+async function plotter(): Promise<{ vega: Vega } & VegaLite> {
+  const [vega, { compile }] = await Promise.all([load<Vega>("vega"), load<VegaLite>("vega-lite")]);
+  return { vega, compile };
+}
+
+/** Text without a font would be left out in silence. */
+async function rasteriser(): Promise<Resvg> {
+  const { Resvg } = await load<{ Resvg: Resvg }>("@resvg/resvg-js");
+  if (!new Resvg('<svg xmlns="http://www.w3.org/2000/svg"><text y="9">A</text></svg>', { font: FONTS }).getBBox()) {
     throw new UserError("picture: this machine has no font to write labels with; install one (Debian: apt-get install fonts-dejavu-core), or ask for a picture that ends in .svg");
   }
-  return drawing.render().asPng();
+  return Resvg;
 }
 
 // The faces of the libraries that are used here, so that the program builds where they are not installed.
 interface Vega { readonly Error: number; parse(spec: unknown): unknown; readonly View: new (runtime: unknown, options: { renderer: "none"; logLevel: number }) => { toSVG(): Promise<string> } }
 interface VegaLite { compile(spec: unknown): { spec: unknown } }
-type ResvgOf = new (svg: string, options: unknown) => { getBBox(): unknown; render(): { asPng(): Uint8Array } };
+type Resvg = new (svg: string, options: unknown) => { getBBox(): unknown; render(): { asPng(): Uint8Array } };
 
 async function load<M>(name: string): Promise<M> {
   try {

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { drawFigure, expectPicture, svgOf, type Figure } from "../../cli/figures/draw.ts";
+import { drawFigure, expectDrawable, expectPicture, svgOf, type Figure } from "../../cli/figures/draw.ts";
 import { partsOf, profileFigure } from "../../cli/figures/profile.ts";
 import { showProfile } from "../../cli/profile.ts";
 import { UserError } from "../../cli/user-error.ts";
@@ -64,6 +64,12 @@ describe.skipIf(!installed)("the figure of a profile", () => {
     expect(picture.width).toBe(2 * Number(width));
     const dark = picture.pixels.filter((value, i) => i % 3 === 0 && value < 60).length;
     expect(dark).toBeGreaterThan(2000);                                           // letters are there
+  });
+
+  test("can be drawn here, as is found out beforehand", async () => {
+    await expectDrawable("a.svg");
+    await expectDrawable("a.png");
+    await expect(expectDrawable("a.gif")).rejects.toThrow("ends in neither");
   });
 
   test("goes into a file that says what it is", () => {
