@@ -10,11 +10,11 @@ const COLOURS: Readonly<Record<string, string>> = {
 /** What a line is called: forward kernels are held against the dense forward, the weight gradient against its own. */
 const label = (kernel: string): string => (kernel === "dW sparse f32" ? "dW sparse f32 / dW dense f32" : kernel);
 
-interface Point extends Omit<Row, "kernels">, Timing { readonly kernel: string; readonly values: string }
+interface Point extends Omit<Row, "kernels">, Timing { readonly kernel: string; readonly values: string; readonly intensity: number }
 const valuesOf = (D: number): string => (D === 1 ? "binary" : `integers 1..${D}`);
 
 function pointsOf(rows: readonly Row[]): Point[] {
-  return rows.flatMap(({ kernels, ...row }) => Object.entries(kernels).map(([name, timing]) => ({ ...row, ...timing, kernel: label(name), values: valuesOf(row.D) })));
+  return rows.flatMap(({ kernels, ...row }) => Object.entries(kernels).map(([name, timing]) => ({ ...row, ...timing, intensity: timing.operations / timing.bytes, kernel: label(name), values: valuesOf(row.D) })));
 }
 
 const colour = (points: readonly Point[]): Figure => {

@@ -1,7 +1,7 @@
 /** The roofs over a kernel (Williams, Waterman and Patterson 2009): it takes at least the time of its operations, and at least that of its bytes. */
 import { Desk, fastest } from "../desk.ts";
 import { limitsOf } from "../limits.ts";
-import type { Arithmetic, Kernel } from "./layer.ts";
+import type { Arithmetic } from "./layer.ts";
 
 export interface Roofs {
   /** Gop/s on registers, a multiplication and an addition as two; so many threads times the peak of one. */
@@ -20,7 +20,13 @@ export async function measureRoofs(threads: number, quick: boolean): Promise<Roo
   return { peak: { f32: rate(flops, ms.f32), i16: rate(int16.operations, ms.i16), i8: rate(int8.operations, ms.i8) }, copy: (2 * size) / ms.copy / 1e6 };
 }
 
-/** Least milliseconds that a kernel can take under these roofs. */
-export function leastMs({ peak, copy }: Roofs, { arithmetic, bytes, operations }: Kernel): number {
-  return Math.max(operations() / peak[arithmetic], bytes / copy) / 1e6;
+/** The higher of each roof: one that was measured in a slow moment is no roof. */
+export function higher(a: Roofs, b: Roofs): Roofs {
+  const [f32, i16, i8] = (["f32", "i16", "i8"] as const).map((arithmetic) => Math.max(a.peak[arithmetic], b.peak[arithmetic]));
+  return { peak: { f32, i16, i8 }, copy: Math.max(a.copy, b.copy) };
+}
+
+/** Least milliseconds that so much work can take under these roofs. */
+export function leastMs({ peak, copy }: Roofs, { arithmetic, bytes, operations }: { readonly arithmetic: Arithmetic; readonly bytes: number; readonly operations: number }): number {
+  return Math.max(operations / peak[arithmetic], bytes / copy) / 1e6;
 }

@@ -9,7 +9,7 @@ import { Desk } from "../../bench/desk.ts";
 import { layKernels, nameOf, square, type Layer } from "../../bench/lab/layer.ts";
 import { labOptions } from "../../bench/lab/options.ts";
 import { patterns, spikeBytes } from "../../bench/lab/patterns.ts";
-import { leastMs } from "../../bench/lab/roofline.ts";
+import { higher, leastMs } from "../../bench/lab/roofline.ts";
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 300_000 });
 
@@ -81,9 +81,11 @@ describe("kernels on a desk", () => {
   });
 
   test("stand under the lower of two roofs", () => {
-    const roofs = { peak: { f32: 50, i16: 80, i8: 160 }, copy: 10 }, kernel = { name: "", against: "dense f32", run() {}, result: () => new Float32Array(), arithmetic: "f32" } as const;
-    expect(leastMs(roofs, { ...kernel, operations: () => 1e8, bytes: 1e6 })).toBeCloseTo(2);  // 100 Mop at 50 Gop/s
-    expect(leastMs(roofs, { ...kernel, operations: () => 1e6, bytes: 1e8 })).toBeCloseTo(10); // 100 MB at 10 GB/s
+    const roofs = { peak: { f32: 50, i16: 80, i8: 160 }, copy: 10 };
+    expect(leastMs(roofs, { arithmetic: "f32", operations: 1e8, bytes: 1e6 })).toBeCloseTo(2);  // 100 Mop at 50 Gop/s
+    expect(leastMs(roofs, { arithmetic: "i8", operations: 1e8, bytes: 1e6 })).toBeCloseTo(0.625);
+    expect(leastMs(roofs, { arithmetic: "f32", operations: 1e6, bytes: 1e8 })).toBeCloseTo(10); // 100 MB at 10 GB/s
+    expect(higher(roofs, { peak: { f32: 60, i16: 70, i8: 160 }, copy: 9 })).toEqual({ peak: { f32: 60, i16: 80, i8: 160 }, copy: 10 });
   });
 });
 
@@ -119,7 +121,7 @@ describe("npm run bench -- sparsity", () => {
     expect(new Set(rows.map((row: { pattern: string; D: number }) => `${row.pattern} ${row.D}`)).size).toBe(4);
     for (const { kernels } of rows) {
       expect(kernels["dense f32"].times).toBe(1);
-      for (const { ms, times, operations, gops } of Object.values<Record<string, number>>(kernels)) {
+      for (const { ms, times, operations, gops } of Object.values<{ ms: number; times: number; operations: number; gops: number }>(kernels)) {
         expect(ms > 0 && times > 0).toBe(true);
         expect(gops).toBeCloseTo(operations / ms / 1e6, 6);
       }
