@@ -3,7 +3,7 @@
  *
  *   ops        GFLOP/s of the dense and depthwise kernels, and their share of the multiply-add peak
  *   memory     GB/s of the kernels that do little with each byte, and their share of a copy
- *   sparsity   spike convolutions against dense ones, over densities
+ *   sparsity   spike convolutions against dense ones, over densities, patterns and arithmetics, or on the spikes of a run; bench/sparsity.ts has its options
  *   peers      ours beside onnxruntime-web, TensorFlow.js and, where a python3 has it, PyTorch; the first run installs the first two in bench/peers
  *   threads    two threads against one
  *   step       a training step of the default network
@@ -20,9 +20,10 @@
  * after it more than once. A new row is one entry in the table of its file.
  */
 import { cpus } from "node:os";
+import { isForUser } from "../cli/user-error.ts";
 
-/** Every bench by name; each returns what its JSON line holds. */
-const BENCHES: Record<string, () => Promise<{ run(): Promise<unknown> }>> = {
+/** Every bench by name; each takes the words after its name, and returns what its JSON line holds. */
+const BENCHES: Record<string, () => Promise<{ run(args: readonly string[]): Promise<unknown> }>> = {
   ops: () => import("./ops.ts"),
   memory: () => import("./memory.ts"),
   sparsity: () => import("./sparsity.ts"),
@@ -38,12 +39,18 @@ const BENCHES: Record<string, () => Promise<{ run(): Promise<unknown> }>> = {
   datasets: () => import("./datasets.ts"),
 };
 
-const [name = ""] = process.argv.slice(2);
+const [name = "", ...args] = process.argv.slice(2);
 if (!Object.hasOwn(BENCHES, name)) {
   console.error(`bench: expected one of ${Object.keys(BENCHES).join(", ")}, got "${name}"`);
   process.exitCode = 2;
 } else {
   const { run } = await BENCHES[name]();
-  const results = await run();
-  console.log(JSON.stringify({ bench: name, node: process.version, cpu: cpus()[0].model, cores: cpus().length, results }));
+  try {
+    const results = await run(args);
+    console.log(JSON.stringify({ bench: name, node: process.version, cpu: cpus()[0].model, cores: cpus().length, results }));
+  } catch (error) {
+    if (!isForUser(error)) throw error;
+    console.error(error.message);
+    process.exitCode = 2;
+  }
 }

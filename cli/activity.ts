@@ -1,6 +1,6 @@
 /** How busy a network is: what its convolutions were given, layer by layer, summed over as many pictures as one likes. */
 import { Spikes, type Value } from "../engine/index.ts";
-import { energy, type EnergyLayer, type EnergyReport } from "../detection/index.ts";
+import { energy, macsOf, type EnergyLayer, type EnergyReport } from "../detection/index.ts";
 import { observeConvolutions, type Conv2d, type Module } from "../nn/index.ts";
 
 /** What reaches the convolutions of one part of the network. */
@@ -76,7 +76,7 @@ export class Activity {
 
   private count(layer: Conv2d, x: Value, y: readonly number[]): void {
     const name = this.names.get(layer) ?? "?", counts = this.counts.get(name) ?? { macs: 0, sum: 0, fired: 0, spikes: 0, real: !(x instanceof Spikes) };
-    counts.macs += layer.macsPerPixel * workingPixels(layer, x.shape, y);
+    counts.macs += macsOf(layer, x.shape, y);
     if (x instanceof Spikes) {
       const { rate, density } = x.statistics();
       counts.sum += rate * x.size;
@@ -85,10 +85,4 @@ export class Activity {
     }
     this.counts.set(name, counts);
   }
-}
-
-/** Output pixels of frames [N, H, W, C] that see any input. Around a 1x1 that pads there is a border of its bias alone. */
-function workingPixels({ kernel }: Conv2d, x: readonly number[], y: readonly number[]): number {
-  const pixels = ([N, H, W]: readonly number[]): number => N * H * W;
-  return kernel === 1 ? Math.min(pixels(x), pixels(y)) : pixels(y);
 }

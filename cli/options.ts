@@ -85,6 +85,7 @@ export const commands = {
       fold,
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
       json: option(path, "a file for the same figures as JSON"),
+      picture: option(path, "a file for rate and time of each layer as a figure, .svg or .png"),
     },
   },
   predict: {

@@ -22,9 +22,16 @@ export interface EnergyLayer {
 /**
  * "clean": 4.6 pJ per MAC, 0.9 pJ per accumulation.
  * "sheet": SpikeYOLO's published table, in which the first layer's 4.6 stands in the column of rates and so is multiplied
- * by 0.9 again: 4.14 pJ per MAC. Its cells are labelled mJ and hold pJ.
+ * by 0.9 again: 4.14 pJ per MAC. Its cells are labelled mJ and hold pJ. A re-parameterised chain is in it as the one 3x3 convolution of spikes that
+ * it folds into; whoever counts layers has to count it so (`profile` does).
  */
 export type EnergyConvention = "clean" | "sheet";
+
+/** The same, to be read below a table. */
+export const energyConventions: Readonly<Record<EnergyConvention, string>> = {
+  clean: "every layer as it runs, 4.6 pJ a MAC and 0.9 pJ an accumulation",
+  sheet: "as SpikeYOLO's published sheet counts: a RepConv as the one 3x3 convolution of spikes that it folds into, 4.14 pJ a MAC of the first layer",
+};
 
 export interface LayerEnergy extends EnergyLayer {
   /** Accumulations (0 for a "mac" layer). */

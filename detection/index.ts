@@ -4,8 +4,8 @@ export { type Prediction } from "./head.ts";
 export { detectionLoss, lossGains, type BoxTargets, type DetectionLoss, type LossGains } from "./loss.ts";
 export { nonMaxSuppression, predictionNms, validationNms, type Detection, type NmsOptions } from "./nms.ts";
 export { DetectionMetrics, fitness, type DetectionScores, type Truth } from "./metrics.ts";
-export { energy, type EnergyLayer, type EnergyReport } from "./energy.ts";
-export { profile, type LayerProfile, type Profile, type ProfileOptions } from "./profile.ts";
+export { energy, energyConventions, type EnergyConvention, type EnergyLayer, type EnergyReport } from "./energy.ts";
+export { macsOf, profile, type LayerProfile, type Profile, type ProfileOptions } from "./profile.ts";
 export { loadReference, toReference } from "./weights.ts";
 export { countDifferences, foldFor, kernelList, picojoules, predict, type Folding, type InferenceForm, type KernelRow, type PredictOptions } from "./predictor.ts";
 export {

@@ -37,7 +37,7 @@ export interface Conv2dOptions extends Partial<ConvAttributes> { bias?: boolean 
 export class Conv2d extends Module {
   readonly weight: Parameter;
   readonly bias: Parameter | undefined;
-  private readonly attributes: ConvAttributes;
+  readonly attributes: ConvAttributes;
 
   constructor(readonly inChannels: number, readonly outChannels: number, readonly kernel: number, { bias = false, stride = 1, padding = 0, dilation = 1, groups = 1, algorithm = "direct" }: Conv2dOptions = {}) {
     super();
