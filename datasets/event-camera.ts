@@ -44,6 +44,7 @@ export function record(random: Random, camera: EventCamera, show: Light, duratio
   const light = new Float32Array(pixels), on = new Float32Array(pixels), off = new Float32Array(pixels);
   const now = new Float32Array(pixels), memory = new Float32Array(pixels), spoke = new Float64Array(pixels).fill(-Infinity);
   show(0, light);
+  const seen = light.slice();
   let grain = random.bits();
   for (let i = 0; i < pixels; i++) {
     grain = (Math.imul(grain, 1664525) + 1013904223) >>> 0;
@@ -66,9 +67,9 @@ export function record(random: Random, camera: EventCamera, show: Light, duratio
     for (const { x1, y1, x2, y2 } of show(end, light)) {
       for (let y = y1; y < y2; y++) {
         for (let i = y * width + x1, last = y * width + x2; i < last; i++) {
-          const before = now[i], after = log(light[i]), change = after - before;
-          if (change === 0) continue;                                                     // also where regions overlap: the second look sees nothing new
-          now[i] = after;
+          if (light[i] === seen[i]) continue;                                             // also where regions overlap: the second look sees nothing new
+          seen[i] = light[i];
+          const before = now[i], after = now[i] = Math.fround(log(light[i])), change = after - before;
           while (after - memory[i] >= on[i]) speak(i, begin + span * within((memory[i] += on[i]) - before, change), 1);
           while (memory[i] - after >= off[i]) speak(i, begin + span * within((memory[i] -= off[i]) - before, change), 0);
         }

@@ -16,7 +16,7 @@ import { eventCamera, record, type EventCamera, type Light, type Region } from "
 import { protocolOf, type FrameProtocol } from "./event-frames.ts";
 import { eventSet, type EventSet } from "./event-set.ts";
 import { distanceTo, reachOf, things, type Part, type Thing } from "./event-things.ts";
-import type { EventBox, Events } from "./gen1.ts";
+import { writeBoxes, writeDat, type EventBox, type Events } from "./gen1.ts";
 import { drawPalette, drawScenery } from "./texture.ts";
 
 export const EVENT_CLASSES = Object.keys(things) as (keyof typeof things)[];
@@ -57,6 +57,27 @@ export interface WriteOptions {
   readonly seed?: number;
   readonly camera?: Partial<EventCamera>;
 }
+
+/**
+ * Recordings `scene_0`, `scene_1`, ... as NAME_td.dat and NAME_bbox.npy in the folder `path/SPLIT`, which is made: what Gen1 looks like on disk.
+ * The same arguments give the same bytes.
+ */
+export async function writeEventScenes(path: string, { split = "train", recordings, seconds = 10, seed = 0, camera: given }: WriteOptions): Promise<void> {
+  if (!SPLITS.includes(split)) throw new RangeError(`event scenes: split must be one of ${SPLITS.join(", ")}, got "${split as string}"`);
+  if (!Number.isInteger(recordings) || recordings < 1) throw new RangeError(`event scenes: recordings must be a whole number of at least 1, got ${recordings}`);
+  if (!(seconds > 0 && seconds <= 3600)) throw new RangeError(`event scenes: seconds must be above 0 and no more than 3600, got ${seconds}`);
+  const [{ mkdir, writeFile }, { join }] = await Promise.all([import("node:fs/promises"), import("node:path")]);
+  const folder = join(path, split), camera = cameraOf(given), { width, height } = camera;
+  await mkdir(folder, { recursive: true });
+  for (let i = 0; i < recordings; i++) {
+    const { events, boxes } = drawEventScene(new Random(seed, SPLITS.indexOf(split), i, RECORDING), { camera, duration: Math.round(seconds * 1e6) });
+    await writeFile(join(folder, `scene_${i}_td.dat`), writeDat(events, { width, height }));
+    await writeFile(join(folder, `scene_${i}_bbox.npy`), writeBoxes(boxes));
+  }
+}
+
+/** Stream of recordings for files, apart from the attempts at a single label. */
+const RECORDING = 1 << 20;
 
 export interface EventScene {
   readonly width: number;

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { cornersOf, eventFrames, eventLabels, framePlace, onNetwork, toNetwork, type EventFrames, type EventLabel } from "../../datasets/event-frames.ts";
-import type { EventBox, Events } from "../../datasets/gen1.ts";
+import { openEvents, readBoxes, type EventBox, type Events } from "../../datasets/gen1.ts";
 import type { Check, OracleCase, Player } from "./play.ts";
 
 /** Rows of class, centre x, centre y, width, height; in pixels, or over the sensor's sides. */
@@ -31,7 +31,7 @@ const framesOfOneLabel: Player = { places: [], play: (c, check) => {
 } };
 
 /** Per window: the frames where they are recorded, else their checksums and counts; and the labels. */
-export function playWindows(c: OracleCase, check: Check, events: Events, boxes: readonly EventBox[]): void {
+function playWindows(c: OracleCase, check: Check, events: Events, boxes: readonly EventBox[]): void {
   const { width, height } = c.params, folder = join(c.folder.path, "gen1-mini");
   const { windows } = JSON.parse(readFileSync(join(folder, "expected.json"), "utf8")) as { windows: readonly ExpectedWindow[] };
   const recorded = c.folder.tensors("gen1-mini/frames.safetensors");
@@ -87,4 +87,14 @@ function crc(bytes: Uint8Array): number {
   return ~rest >>> 0;
 }
 
-export const eventPlayers: ReadonlyMap<string, Player> = new Map([["event_frames", framesOfOneLabel]]);
+/** The recording as its files have it: what the frames and labels of each window are. */
+const framesOfRecording: Player = {
+  places: [],
+  async read(c): Promise<[Events, readonly EventBox[]]> {
+    const file = (name: string) => readFileSync(join(c.folder.path, "gen1-mini", name));
+    return [await (await openEvents(file("mini_td.dat"))).events(), readBoxes(file("mini_bbox.npy")).boxes];
+  },
+  play: (c, check, [events, boxes]: [Events, readonly EventBox[]]) => playWindows(c, check, events, boxes),
+};
+
+export const eventPlayers: ReadonlyMap<string, Player> = new Map([["event_frames", framesOfOneLabel], ["read_gen1", framesOfRecording]]);
