@@ -95,6 +95,14 @@ export const commands = {
       out: option(path, "folder for the drawn pictures (runs/predict, then runs/predict2, ...)"),
     },
   },
+  check: {
+    does: "read a whole data set and say what is in it and what is wrong with it, by file and line",
+    options: {
+      data: option(path, "a PASCAL VOC folder, or one of Gen1 recordings (NAME_td.dat and NAME_bbox.npy)"),
+      show: option(whole(1, 100), "most labelled pictures on the contact sheet of each split (16)"),
+      out: option(path, "folder for report.json and the contact sheets (runs/check, then runs/check2, ...)"),
+    },
+  },
 } as const satisfies Record<string, { does: string; options: Record<string, Option<unknown>> }>;
 
 export type Command = keyof typeof commands;
