@@ -41,13 +41,17 @@ export function eventScenes({ split = "train", size = split === "train" ? 1000 :
   return eventSet({
     name, classes: EVENT_CLASSES, size, problems: [],
     async moment(index) {
-      for (let attempt = 0; ; attempt++) {
-        const scene = drawEventScene(new Random(seed, SPLITS.indexOf(split), index, attempt), { camera, duration: window, first: window });
-        if (scene.boxes.length > 0) return { name: `${name} ${index}`, time: window, ...scene };
+      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+        const scene = planScene(new Random(seed, SPLITS.indexOf(split), index, attempt), camera, window, window);
+        if (scene.boxes.length > 0) return { name: `${name} ${index}`, time: window, ...scene, events: scene.record() };
       }
+      throw new Error(`event scenes: no thing can be seen at the end of scene ${index} after ${ATTEMPTS} attempts`);
     },
   }, frames);
 }
+
+/** A scene in which nothing can be labelled, about one in ten, is drawn anew. */
+const ATTEMPTS = 100;
 
 export interface WriteOptions {
   readonly split?: Split;
@@ -91,11 +95,17 @@ const LABEL_EVERY = 250_000;
 
 /** One recording of `duration` microseconds, with labels from `first` on. */
 export function drawEventScene(random: Random, { camera: given, duration, first = 2 * LABEL_EVERY }: { camera?: Partial<EventCamera>; duration: number; first?: number }): EventScene {
-  const camera = cameraOf(given), { width, height } = camera;
+  const { record, ...scene } = planScene(random, cameraOf(given), duration, first);
+  return { ...scene, events: record() };
+}
+
+/** Everything but the events, which take most of the time. */
+function planScene(random: Random, camera: EventCamera, duration: number, first: number): Omit<EventScene, "events"> & { record(): Events } {
+  const { width, height } = camera;
   const stage = drawStage(random, width, height), actors = drawActors(random, width, height, duration);
   const boxes: EventBox[] = [];
   for (let time = first; time <= duration; time += LABEL_EVERY) boxes.push(...labelsAt(actors, stage, time));
-  return { width, height, events: record(random, camera, lightOf(actors, stage), duration), boxes };
+  return { width, height, boxes, record: () => record(random, camera, lightOf(actors, stage), duration) };
 }
 
 function cameraOf(given: Partial<EventCamera> = {}): EventCamera {
@@ -206,17 +216,38 @@ function lightOf(actors: readonly Actor[], { width, height, ground, pole }: Stag
     const changed = before ? [...before, ...after] : [{ x1: 0, y1: 0, x2: width, y2: height }];
     before = after;
     for (const region of changed) eachRow(region, width, (from, to) => { light.set(ground.subarray(from, to), from); });
-    for (const parts of poses) {
-      for (const part of parts) {
-        const { left: x1, top: y1, right: x2, bottom: y2 } = reachOf(part), region = touched({ x1, y1, x2, y2 }, width, height), tone = Math.max(DARKEST, part.tone);
-        eachRow(region, width, (from, to, y) => {
-          for (let i = from, x = region.x1; i < to; i++, x++) light[i] += covered(distanceTo(part, x + 0.5, y + 0.5)) * (tone - light[i]);
-        });
-      }
-    }
+    for (const parts of poses) for (const part of parts) paint(part, light, width, height);
     for (const region of changed) eachRow(region, width, (from, to) => { for (let i = from; i < to; i++) if (pole[i]) light[i] = ground[i]; });
     return changed;
   };
+}
+
+/**
+ * A part over what lies behind it, its edge half a pixel soft to both sides: light += covered(distance) (tone - light). Most pixels are far inside
+ * or outside, which is found without a root.
+ */
+function paint(part: Part, light: Float32Array, width: number, height: number): void {
+  const { kind, au, av, bu, bv, r } = part, { left, top, right, bottom } = reachOf(part), region = touched({ x1: left, y1: top, x2: right, y2: bottom }, width, height);
+  const tone = Math.max(DARKEST, part.tone), outer = (r + 0.5) * (r + 0.5), inner = r > 0.5 ? (r - 0.5) * (r - 0.5) : 0;
+  const du = bu - au, dv = bv - av, square = du * du + dv * dv, scale = square === 0 ? 0 : 1 / square;
+  for (let y = region.y1; y < region.y2; y++) {
+    const v = y + 0.5 - av, across = Math.max(Math.abs(v) - bv, 0);
+    for (let x = region.x1, i = y * width + x; x < region.x2; x++, i++) {
+      const u = x + 0.5 - au;
+      let p: number, q: number; // from the nearest point of the skeleton
+      if (kind === "box") {
+        p = Math.max(Math.abs(u) - bu, 0);
+        q = across;
+      } else {
+        const along = Math.min(Math.max((u * du + v * dv) * scale, 0), 1);
+        p = u - along * du;
+        q = v - along * dv;
+      }
+      const far = p * p + q * q;
+      if (far >= outer) continue;
+      light[i] += (far < inner ? 1 : covered(Math.sqrt(far) - r)) * (tone - light[i]);
+    }
+  }
 }
 
 function eachRow({ x1, y1, x2, y2 }: Region, width: number, visit: (from: number, to: number, y: number) => void): void {
@@ -224,8 +255,8 @@ function eachRow({ x1, y1, x2, y2 }: Region, width: number, visit: (from: number
 }
 
 const LEAST_VISIBLE = 0.4;
-/** Pixels; smaller things are too far away to be labelled. */
-const SMALLEST = 10;
+/** Of the height of the sensor, 10 pixels in Gen1; smaller things are too far away to be labelled. */
+const SMALLEST = 1 / 24;
 
 /** Boxes of what can be seen at a time. */
 function labelsAt(actors: readonly Actor[], { width, height, pole }: Stage, time: number): EventBox[] {
@@ -243,7 +274,7 @@ function labelsAt(actors: readonly Actor[], { width, height, pole }: Stage, time
   owner.forEach((k, i) => { if (!pole[i]) shown[k]++; });
   return actors.flatMap(({ thing, track }, k) => {
     const { x1, y1, x2, y2 } = around(poses[k]), left = Math.max(0, x1), top = Math.max(0, y1), w = Math.min(width, x2) - left, h = Math.min(height, y2) - top;
-    if (w < SMALLEST || h < SMALLEST || shown[k + 1] < LEAST_VISIBLE * points[k]) return [];
+    if (Math.min(w, h) < SMALLEST * height || shown[k + 1] < LEAST_VISIBLE * points[k]) return [];
     return [{ t: time, x: left, y: top, w, h, class: thing.class, track, confidence: 1 }];
   });
 }
