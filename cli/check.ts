@@ -45,7 +45,15 @@ async function splitsOf(data: string): Promise<Part[]> {
   if (recorded.length > 0) return Promise.all(recorded.map(async (split) => ({ split, set: await gen1Frames(data, { split }) })));
   if ((await readdir(data).catch(() => [])).some((name) => name.endsWith("_td.dat"))) return [{ split: "recordings", set: await gen1Frames(data) }];
   const lists = await voc(data).splits(), own = lists.filter((list) => list !== "trainval" || !lists.includes("train") || !lists.includes("val"));
-  return Promise.all(own.map(async (split) => ({ split, set: await voc(data, { split }).open() })));
+  const opened = await Promise.allSettled(own.map((split) => voc(data, { split }).open()));
+  if (opened.every(({ status }) => status === "rejected")) throw (opened[0] as PromiseRejectedResult).reason;
+  return opened.map((result, i) => ({ split: own[i], set: result.status === "fulfilled" ? result.value : refused(`voc ${data} ${own[i]}`, result.reason) }));
+}
+
+/** A split that cannot be opened, for a reason that is a problem of its own. */
+function refused(name: string, reason: unknown): DetectionSet {
+  if (!(reason instanceof Error && reason.constructor === Error)) throw reason;
+  return { name, classes: [], size: 0, problems: [reason.message], sample: async () => undefined };
 }
 
 /** Files that a sentence names are below `data`, or below a folder or two in it (VOCdevkit/VOC2007, train). */

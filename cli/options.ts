@@ -96,11 +96,11 @@ export const commands = {
     },
   },
   check: {
-    does: "read a whole data set and say what is in it and what is wrong with it, by file and line",
+    does: "read a whole data set: what is in it, and what is wrong, by file and line",
     options: {
-      data: option(path, "a PASCAL VOC folder, or one of Gen1 recordings (NAME_td.dat and NAME_bbox.npy)"),
-      show: option(whole(1, 100), "most labelled pictures on the contact sheet of each split (16)"),
-      out: option(path, "folder for report.json and the contact sheets (runs/check, then runs/check2, ...)"),
+      data: option(path, "a PASCAL VOC folder, or Gen1 recordings (NAME_td.dat, NAME_bbox.npy)"),
+      show: option(whole(1, 100), "labelled pictures on the contact sheet of a split (16)"),
+      out: option(path, "folder for reports and contact sheets (runs/check, then runs/check2, ...)"),
     },
   },
 } as const satisfies Record<string, { does: string; options: Record<string, Option<unknown>> }>;

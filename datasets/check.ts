@@ -178,7 +178,8 @@ function choose(names: ReadonlyMap<number, string>, holders: readonly (readonly 
   take(turns, Math.ceil(room / 2));
   const troubled = new Set(problems.flatMap(({ file }) => (file === undefined ? [] : [stem(file)])));
   take(all.filter((index) => troubled.has(stem(names.get(index)!))), Math.ceil(3 * room / 4));
-  take(Array.from({ length: room }, (_, k) => all[Math.floor((k + 0.5) * all.length / room)]).filter((index) => index !== undefined), room);
+  const left = room - chosen.size;
+  if (all.length > 0) take(Array.from({ length: left }, (_, k) => all[Math.floor((k + 0.5) * all.length / left)]), room);
   take(all, room);
   return [...chosen].sort((a, b) => a - b);
 }
