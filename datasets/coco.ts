@@ -173,7 +173,7 @@ export async function readResults(from: ByteSource | Uint8Array | string): Promi
 // ---- a split to train on ----
 
 export interface CocoOptions {
-  /** Which instances_*SPLIT*.json of a folder; not needed where the path is a JSON file. */
+  /** Which instances_*SPLIT*.json of a folder, or beside the JSON file that is given. Default: that file, or train. */
   readonly split?: string;
   /** The folder of the pictures. Default: found beside the annotations. */
   readonly images?: string;
@@ -208,7 +208,7 @@ async function openFile(path: string, { split, images, classes: wanted, decoder 
   const { join } = await import("node:path");
   const { stat } = await import("node:fs/promises");
   const isFolder = await stat(path).then((found) => found.isDirectory(), () => false);
-  const json = isFolder ? (await cocoSplits(path)).get(split ?? "train") : path;
+  const json = isFolder || split !== undefined ? (await cocoSplits(path)).get(split ?? "train") : path;
   if (json === undefined) throw new Error(`coco: "${path}" has no annotations/instances_*${split ?? "train"}*.json; the splits there are ${[...(await cocoSplits(path)).keys()].join(", ") || "none"}`);
   const instances = await readInstances(await fileSource(json)), problems = new ProblemList();
   for (const problem of instances.problems) problems.add(problem);
@@ -265,12 +265,24 @@ async function pictureFolder(json: string, images: readonly CocoImage[]): Promis
   throw new Error(`coco: "${json}" names pictures such as ${quoted(some[0].file)}, which are in none of ${[...new Set(candidates)].map((folder) => `"${folder}"`).join(", ")}; give the folder of the pictures as images`);
 }
 
-/** The annotation files of a folder by split: train, val and test of annotations/instances_*.json, or of SPLIT/_annotations.coco.json. */
+/**
+ * Annotation files by split. Of a folder: train, val and test of annotations/instances_*.json, or of SPLIT/_annotations.coco.json. Of a
+ * JSON file: those called like it but for that word; a file whose name has no such word is every split.
+ */
 export async function cocoSplits(path: string): Promise<Map<string, string>> {
   const { readdir } = await import("node:fs/promises");
   const { join } = await import("node:path");
   const names = async (folder: string) => (await readdir(folder).catch(() => [] as string[])).sort();
   const splits = new Map<string, string>();
+  if (path.endsWith(".json")) {
+    const { basename, dirname } = await import("node:path");
+    const name = basename(path), [own] = /train|val|test/.exec(name) ?? [], beside = await names(dirname(path));
+    for (const split of ["train", "val", "test"]) {
+      const other = own === undefined ? name : name.replace(own, split);
+      if (other === name || beside.includes(other)) splits.set(split, join(dirname(path), other));
+    }
+    return splits;
+  }
   for (const folder of [join(path, "annotations"), path]) {
     const found = await names(folder);
     for (const split of ["train", "val", "test"]) {
