@@ -197,6 +197,8 @@ const parser = new XMLParser({ ignoreAttributes: true, parseTagValue: false, pro
 export function parseAnnotation(xml: string, file = "annotation.xml"): Annotation {
   const fail = (problem: string, line?: number): never => { throw new BrokenFile(file, problem, { offset: line === undefined ? 0 : lineStart(xml, line), line }); };
   if (xml.length > MAX_XML_BYTES) fail(`it has ${xml.length} characters, more than the limit of ${MAX_XML_BYTES}`);
+  const entity = xml.indexOf("<!ENTITY");
+  if (entity >= 0) throw new BrokenFile(file, "it declares entities, which annotations have no use for", { offset: entity });
   const tree = treeOf(xml, fail), annotation = child(tree, "annotation");
   if (annotation === undefined) fail("no <annotation> in it");
   const size = child(annotation, "size");
