@@ -12,8 +12,11 @@ export class BrokenFile extends Error {
   override readonly name = "BrokenFile";
   readonly offset: number;
   readonly line: number | undefined;
+  /** The message without file and place. */
+  readonly problem: string;
   constructor(readonly file: string, problem: string, { offset, line }: Place = { offset: 0 }, options?: ErrorOptions) {
     super(printable(`${file}: ${problem} (${line === undefined ? "" : `line ${line}, `}byte ${offset})`), options);
+    this.problem = problem;
     this.offset = offset;
     this.line = line;
   }

@@ -146,7 +146,7 @@ function readHeader(bytes: Uint8Array, name: string): Header & { descr: Field | 
   const major = bytes[6], long = major > 1, begin = long ? 12 : 10;
   if (major < 1 || major > 3 || bytes[7] !== 0) throw new BrokenFile(name, `npy version ${major}.${bytes[7]} is unknown; save it with np.save`, { offset: 6 });
   if (bytes.length < begin) throw new BrokenFile(name, "ends within its header length", { offset: bytes.length });
-  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(8, true) % (long ? 2 ** 32 : 2 ** 16);
+  const length = bytes[8] + bytes[9] * 2 ** 8 + (long ? bytes[10] * 2 ** 16 + bytes[11] * 2 ** 24 : 0);
   if (length > Math.min(MAX_HEADER_BYTES, bytes.length - begin)) throw new BrokenFile(name, `the header claims ${length} bytes, the file has ${bytes.length - begin} after its length and the limit is ${MAX_HEADER_BYTES}`, { offset: 8 });
   return { ...new Literal(bytes.subarray(0, begin + length), begin, name).header(), start: begin + length };
 }

@@ -39,6 +39,9 @@ describe("recorded SpikeYOLO cases, a few", () => {
 const everything = join(root, "../shared/oracle/spikeyolo");
 if (existsSync(join(everything, "manifest.json"))) describe("recorded SpikeYOLO cases, all", () => replay(everything));
 
+const datasets = join(root, "../shared/oracle/datasets");
+if (existsSync(join(datasets, "manifest.json"))) describe("recorded data sets, all", () => replay(datasets));
+
 describe("the player", () => {
   const folder = mkdtempSync(join(tmpdir(), "oracle-"));
   afterAll(() => rmSync(folder, { recursive: true }));

@@ -127,7 +127,7 @@ export class Check {
   fail(what: string): void { this.failures.push(what); }
   note(text: string): void { if (!this.notes.includes(text)) this.notes.push(text); }
 
-  private within(what: string, got: ArrayLike<number>, want: ArrayLike<number>, allowed: number): void {
+  within(what: string, got: ArrayLike<number>, want: ArrayLike<number>, allowed: number): void {
     this.comparisons++;
     if (got.length !== want.length) { this.failures.push(`${what}: ${got.length} values, expected ${want.length}`); return; }
     let error = 0, at = 0;
