@@ -1,21 +1,22 @@
 /** `spiketrain check`: a data set read from end to end, what is in it and what is wrong with it, and pictures of its labels. */
 import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { checkable, look, shared, type TextOf } from "../datasets/check.ts";
 import { gen1Splits } from "../datasets/gen1.ts";
-import { encodePng, gen1Frames, voc, type DetectionSet, type Problem, type Sample, type SetCheck } from "../datasets/index.ts";
+import { encodePng, gen1Frames, type DetectionSet, type Problem, type Sample, type SetCheck } from "../datasets/index.ts";
 import { drawContactSheet } from "./contact-sheet.ts";
+import { kindOf, readers } from "./data.ts";
 import type { Values } from "./options.ts";
 import type { Progress } from "./progress.ts";
 import { RunFolder } from "./run-folder.ts";
-import { Interrupted, refusing, UserError } from "./user-error.ts";
+import { Interrupted, isForUser, refusing, UserError } from "./user-error.ts";
 
 /** A split by its name. */
 interface Part { readonly split: string; readonly set: DetectionSet }
 
 export async function checkCommand({ data, show = 16, out }: Values<"check">, progress: Progress, signal: AbortSignal): Promise<void> {
-  if (data === undefined) throw new UserError("check: data is missing; give data=FOLDER");
+  if (data === undefined) throw new UserError("check: data is missing; give data=PATH");
   const parts = await refusing(() => splitsOf(data)), textOf = textBelow(data);
   const folder = out === undefined ? await RunFolder.numbered("check") : await RunFolder.at(out);
 
@@ -39,30 +40,33 @@ export async function checkCommand({ data, show = 16, out }: Values<"check">, pr
   }
 }
 
-/** Every split once: of VOC, a list that only joins train and val is left to them. */
+/** Every split once: a list that only joins train and val is left to them. */
 async function splitsOf(data: string): Promise<Part[]> {
-  const recorded = await gen1Splits(data);
-  if (recorded.length > 0) return Promise.all(recorded.map(async (split) => ({ split, set: await gen1Frames(data, { split }) })));
-  if ((await readdir(data).catch(() => [])).some((name) => name.endsWith("_td.dat"))) return [{ split: "recordings", set: await gen1Frames(data) }];
-  const lists = await voc(data).splits(), own = lists.filter((list) => list !== "trainval" || !lists.includes("train") || !lists.includes("val"));
-  const opened = await Promise.allSettled(own.map((split) => voc(data, { split }).open()));
+  const kind = await kindOf(data);
+  if (kind === "gen1") {
+    const recorded = await gen1Splits(data);
+    return recorded.length > 0 ? Promise.all(recorded.map(async (split) => ({ split, set: await gen1Frames(data, { split }) }))) : [{ split: "recordings", set: await gen1Frames(data) }];
+  }
+  const reader = readers[kind], lists = await reader.splits(data), own = lists.filter((list) => list !== "trainval" || !lists.includes("train") || !lists.includes("val"));
+  const opened = await Promise.allSettled((own.length > 0 ? own : ["train"]).map((split) => reader.open(data, split)));
   if (opened.every(({ status }) => status === "rejected")) throw (opened[0] as PromiseRejectedResult).reason;
-  return opened.map((result, i) => ({ split: own[i], set: result.status === "fulfilled" ? result.value : refused(`voc ${data} ${own[i]}`, result.reason) }));
+  return opened.map((result, i) => ({ split: own[i], set: result.status === "fulfilled" ? result.value : refused(`${kind} ${data} ${own[i]}`, result.reason) }));
 }
 
 /** A split that cannot be opened, for a reason that is a problem of its own. */
 function refused(name: string, reason: unknown): DetectionSet {
-  if (!(reason instanceof Error && reason.constructor === Error)) throw reason;
+  if (!(reason instanceof Error && (reason.constructor === Error || isForUser(reason)))) throw reason;
   return { name, classes: [], size: 0, problems: [reason.message], sample: async () => undefined };
 }
 
-/** Files that a sentence names are below `data`, or below a folder or two in it (VOCdevkit/VOC2007, train). */
+/** Files that a sentence names are below `data` (or the folder of that file), or below a folder or two in it (VOCdevkit/VOC2007, train). */
 function textBelow(data: string): TextOf {
+  const top = /\.(json|ya?ml)$/.test(data) ? dirname(data) : data;
   let roots: Promise<string[]> | undefined;
   const below = async (path: string) => (await readdir(path, { withFileTypes: true }).catch(() => [])).filter((entry) => entry.isDirectory()).map(({ name }) => join(path, name));
   return async (file) => {
     if (/(^|[\\/])\.\.([\\/]|$)/.test(file)) return undefined;
-    roots ??= below(data).then(async (first) => [data, ...first, ...(await Promise.all(first.map(below))).flat()]);
+    roots ??= below(top).then(async (first) => [top, ...first, ...(await Promise.all(first.map(below))).flat()]);
     for (const root of await roots) {
       const text = await readFile(join(root, file), "utf8").catch(() => undefined);
       if (text !== undefined) return text;

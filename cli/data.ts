@@ -50,7 +50,7 @@ interface Reader {
 }
 const refusal = (sentence: (data: string) => string): Reader => ({ splits: async () => [], open: async (data) => { throw new UserError(sentence(data)); } });
 
-const readers: Record<Kind, Reader> = {
+export const readers: Readonly<Record<Kind, Reader>> = {
   voc: { splits: (data) => voc(data).splits(), open: (data, split, classes) => voc(data, { split, classes }).open() },
   coco: { splits: async (data) => [...(await cocoSplits(data)).keys()], open: (data, split, classes) => coco(data, { split, classes }).open() },
   yolo: { splits: (data) => yolo(data).splits(), open: (data, split, classes) => yolo(data, { split, classes }).open() },

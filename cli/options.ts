@@ -98,7 +98,7 @@ export const commands = {
   check: {
     does: "read a whole data set: what is in it, and what is wrong, by file and line",
     options: {
-      data: option(path, "a PASCAL VOC folder, or Gen1 recordings (NAME_td.dat, NAME_bbox.npy)"),
+      data: option(path, "a VOC or COCO folder, a data.yaml of YOLO, or a folder of Gen1 recordings"),
       show: option(whole(1, 100), "labelled pictures on the contact sheet of a split (16)"),
       out: option(path, "folder for reports and contact sheets (runs/check, then runs/check2, ...)"),
     },

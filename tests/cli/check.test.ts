@@ -102,7 +102,7 @@ describe("spiketrain check on recordings of events", () => {
 
 describe("what the command refuses", () => {
   test("says so in one sentence", async () => {
-    await expect(check(undefined, join(home, "no"))).rejects.toThrow("check: data is missing; give data=FOLDER");
+    await expect(check(undefined, join(home, "no"))).rejects.toThrow("check: data is missing; give data=PATH");
     await expect(check(join(home, "nowhere"), join(home, "no"))).rejects.toThrow(/^voc: ".*nowhere" is not a folder/);
     expect(() => parseOptions("check", ["show=0"])).toThrow("check: show is 0, expected a whole number from 1 to 100");
   });
