@@ -1,6 +1,6 @@
 /** `spiketrain check`: a data set read from end to end, what is in it and what is wrong with it, and pictures of its labels. */
-import { readdir, readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readdir, readFile, stat } from "node:fs/promises";
+import { dirname, join, relative, resolve } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { checkable, look, shared, type TextOf } from "../datasets/check.ts";
 import { gen1Splits } from "../datasets/gen1.ts";
@@ -64,16 +64,21 @@ function textBelow(data: string): TextOf {
   const top = /\.(json|ya?ml)$/.test(data) ? dirname(data) : data;
   let roots: Promise<string[]> | undefined;
   const below = async (path: string) => (await readdir(path, { withFileTypes: true }).catch(() => [])).filter((entry) => entry.isDirectory()).map(({ name }) => join(path, name));
-  return async (file) => {
-    if (/(^|[\\/])\.\.([\\/]|$)/.test(file)) return undefined;
+  const find = async (file: string): Promise<string | undefined> => {
+    if (/(^|[\\/])\.\.([\\/]|$)/.test(relative(top, resolve(top, file)))) return undefined;
     roots ??= below(top).then(async (first) => [top, ...first, ...(await Promise.all(first.map(below))).flat()]);
     for (const root of await roots) {
-      const text = await readFile(join(root, file), "utf8").catch(() => undefined);
-      if (text !== undefined) return text;
+      const path = resolve(root, file), size = await stat(path).then((found) => (found.isFile() ? found.size : Infinity), () => undefined);
+      if (size !== undefined) return size <= LARGEST ? readFile(path, "utf8").catch(() => undefined) : undefined;
     }
     return undefined;
   };
+  let last: { file: string; text: Promise<string | undefined> } | undefined; // many problems in a row are of one file
+  return (file) => (last?.file === file ? last : last = { file, text: find(file) }).text;
 }
+
+/** Lines are not counted in larger files. */
+const LARGEST = 64 << 20;
 
 const count = (n: number, thing: string): string => `${n} ${thing}${n === 1 ? "" : "s"}`;
 

@@ -53,11 +53,12 @@ export async function locate(sentence: string, textOf: TextOf): Promise<Problem>
   const [, told] = /\bline (\d+)/.exec(sentence) ?? [];
   if (told !== undefined) return { sentence, file, line: Number(told) };
   const [, object] = /\bobject (\d+)\b/.exec(sentence) ?? [], [, listed, twice] = /\blists "([^"]*)"(.*more than once)?/.exec(sentence) ?? [];
-  const size = /\bsays \d+ x \d+ pixels/.test(sentence);
-  if (object === undefined && listed === undefined && !size) return { sentence, file };
+  const size = /\bsays \d+ x \d+ pixels/.test(sentence), [, byte] = /\.json\b/i.test(file) ? /\bat byte (\d+)/.exec(sentence) ?? [] : [];
+  if (object === undefined && listed === undefined && byte === undefined && !size) return { sentence, file };
   const text = await textOf(file);
   if (text === undefined) return { sentence, file };
   const line = object !== undefined ? lineOf(text, /<object\b/g, Number(object))
+    : byte !== undefined ? text.slice(0, Number(byte)).split("\n").length
     : size ? lineOf(text, /<size\b/g, 1)
     : nthLine(text, (row) => printable(row.trim().split(/\s+/)[0]) === listed, twice ? 2 : 1);
   return line === undefined ? { sentence, file } : { sentence, file, line };

@@ -114,6 +114,7 @@ describe("the place of a problem", () => {
     ['voc: object 2 ("dog") of Annotations/a.xml has corners 5, 5 and 5, 9, which is no area; it is dropped', { file: "Annotations/a.xml", line: 6 }],
     ["voc: object 3 of Annotations/a.xml is not there", { file: "Annotations/a.xml" }],
     ["voc: Annotations/a.xml says 80 x 60 pixels, the picture has 40 x 30; its boxes are clipped to the picture", { file: "Annotations/a.xml", line: 3 }],
+    ["coco: annotation 7 at byte 35 of annotations/a.json has corners 1, 1 and 1, 1, which is no area; it is dropped", { file: "annotations/a.json", line: 3 }],
     ["labels/b.txt: five numbers expected (line 12, byte 400)", { file: "labels/b.txt", line: 12 }],
     ["gen1: box 3 of scene_0_bbox.npy (t 1, x 2, y 3, w 0, h 5) is no area", { file: "scene_0_bbox.npy" }],
     ["the set is empty", {}],
