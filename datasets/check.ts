@@ -174,16 +174,17 @@ export async function look(set: Checkable, { show = 16, progress }: LookOptions 
 function choose(names: ReadonlyMap<number, string>, holders: readonly (readonly number[])[], problems: readonly Problem[], room: number): number[] {
   const chosen = new Set<number>(), all = [...names.keys()];
   const take = (indices: readonly number[], most: number) => { for (const index of indices) if (chosen.size < Math.min(most, room)) chosen.add(index); };
-  const rounds = Math.max(0, ...holders.map((list) => list.length));
-  const turns = Array.from({ length: Math.min(rounds, room) }, (_, k) => holders.flatMap((list) => list.slice(k, k + 1))).flat();
-  take(turns, Math.ceil(room / 2));
+  const each = Math.ceil(room / 2 / Math.max(1, holders.length)), lists = holders.map((list) => evenly(list, each));
+  take(Array.from({ length: each }, (_, k) => lists.flatMap((list) => list.slice(k, k + 1))).flat(), Math.ceil(room / 2));
   const troubled = new Set(problems.flatMap(({ file }) => (file === undefined ? [] : [stem(file)])));
   take(all.filter((index) => troubled.has(stem(names.get(index)!))), Math.ceil(3 * room / 4));
-  const left = room - chosen.size;
-  if (all.length > 0) take(Array.from({ length: left }, (_, k) => all[Math.floor((k + 0.5) * all.length / left)]), room);
+  take(evenly(all, room - chosen.size), room);
   take(all, room);
   return [...chosen].sort((a, b) => a - b);
 }
+
+/** So many of a list, from all over it. */
+const evenly = <V>(list: readonly V[], count: number): V[] => (list.length <= count ? [...list] : Array.from({ length: count }, (_, k) => list[Math.floor((k + 0.5) * list.length / count)]));
 
 /** "Annotations/a.xml" and "a.jpg" -> "a" */
 const stem = (file: string): string => file.slice(file.lastIndexOf("/") + 1).replace(/\.[^.]*$/, "");
