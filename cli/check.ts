@@ -47,8 +47,8 @@ async function splitsOf(data: string): Promise<Part[]> {
     const recorded = await gen1Splits(data);
     return recorded.length > 0 ? Promise.all(recorded.map(async (split) => ({ split, set: await gen1Frames(data, { split }) }))) : [{ split: "recordings", set: await gen1Frames(data) }];
   }
-  const reader = readers[kind], lists = await reader.splits(data), own = lists.filter((list) => list !== "trainval" || !lists.includes("train") || !lists.includes("val"));
-  const opened = await Promise.allSettled((own.length > 0 ? own : ["train"]).map((split) => reader.open(data, split)));
+  const reader = readers[kind], lists = await reader.splits(data), listed = lists.filter((list) => list !== "trainval" || !lists.includes("train") || !lists.includes("val"));
+  const own = listed.length > 0 ? listed : ["train"], opened = await Promise.allSettled(own.map((split) => reader.open(data, split)));
   if (opened.every(({ status }) => status === "rejected")) throw (opened[0] as PromiseRejectedResult).reason;
   return opened.map((result, i) => ({ split: own[i], set: result.status === "fulfilled" ? result.value : refused(`${kind} ${data} ${own[i]}`, result.reason) }));
 }
