@@ -1,6 +1,8 @@
 /** Which pictures a run works on, and how they become its batches. */
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
-import { batches, shapes, voc, type Batch, type Batched, type DetectionSet, type VocSet } from "../datasets/index.ts";
+import { batches, coco, cocoSplits, gen1Splits, shapes, voc, yolo, type Batch, type Batched, type DetectionSet } from "../datasets/index.ts";
 import type { TrainingBatch, TrainingData } from "../detection/index.ts";
 import { augmentOf, type Settings } from "./recipes.ts";
 import { Interrupted, refusing, UserError } from "./user-error.ts";
@@ -10,7 +12,7 @@ export type Split = "train" | "val" | "test";
 export type OpenSet = DetectionSet & Batched & { readonly skipped?: number };
 type Source = Pick<Settings, "data" | "imgsz" | "train" | "val" | "test">;
 
-/** Lists that a VOC folder may have for each purpose, the better ones first. */
+/** Splits that a set may have for each purpose, the better ones first. */
 const LISTS: Record<Split, readonly string[]> = { train: ["train", "trainval"], val: ["val", "test"], test: ["test", "val"] };
 
 /** Bytes that are free for pictures, shared by the sets that are given it. */
@@ -22,11 +24,39 @@ export const roomForPictures = (bytes = 512 << 20): Room => ({ bytes });
 export async function openSplit(source: Source, split: Split, { classes, room = roomForPictures() }: { classes?: readonly string[]; room?: Room } = {}): Promise<OpenSet> {
   const { data, imgsz } = source;
   if (data === undefined) return kept(shapes({ split, size: source[split], imgsz }), imgsz, room);
-  const lists = await refusing(() => voc(data).splits()), list = LISTS[split].find((name) => lists.includes(name)) ?? LISTS[split][0];
-  const set: VocSet = await refusing(() => voc(data, { split: list, classes }).open());
+  const reader = readers[await kindOf(data)];
+  const lists = await refusing(() => reader.splits(data)), list = LISTS[split].find((name) => lists.includes(name)) ?? LISTS[split][0];
+  const set = await refusing(() => reader.open(data, list, classes));
   if (set.classes.length === 0) throw new UserError(`data: ${set.name} names no object in any annotation, so there are no classes to learn`);
   return set;
 }
+
+export type Kind = "voc" | "coco" | "yolo" | "gen1" | "pictures";
+
+/** What data= names, by its ending or by what is in the folder. Where nothing tells, it is taken for a VOC folder, whose reader says what it misses. */
+export async function kindOf(data: string): Promise<Kind> {
+  const inside = await readdir(data).catch(() => undefined);
+  if (!inside) return data.endsWith(".json") ? "coco" : /\.ya?ml$/.test(data) ? "yolo" : "voc";
+  if (inside.some((name) => name === "Annotations" || name === "VOCdevkit" || /^VOC20\d\d$/.test(name))) return "voc";
+  if (inside.includes("data.yaml")) return "yolo";
+  if ((await cocoSplits(data)).size > 0) return "coco";
+  if (inside.some((name) => name.endsWith("_td.dat")) || (await gen1Splits(data)).length > 0) return "gen1";
+  return inside.some((name) => /\.(jpe?g|png|webp)$/i.test(name)) ? "pictures" : "voc";
+}
+
+interface Reader {
+  splits(data: string): Promise<readonly string[]>;
+  open(data: string, split: string, classes?: readonly string[]): Promise<OpenSet>;
+}
+const refusal = (sentence: (data: string) => string): Reader => ({ splits: async () => [], open: async (data) => { throw new UserError(sentence(data)); } });
+
+export const readers: Readonly<Record<Kind, Reader>> = {
+  voc: { splits: (data) => voc(data).splits(), open: (data, split, classes) => voc(data, { split, classes }).open() },
+  coco: { splits: async (data) => [...(await cocoSplits(data)).keys()], open: (data, split, classes) => coco(data, { split, classes }).open() },
+  yolo: { splits: (data) => yolo(data).splits(), open: (data, split, classes) => yolo(data, { split, classes }).open() },
+  gen1: refusal((data) => `data: "${data}" holds recordings of events, which are not trained on from here; expected pictures with labels (VOC, COCO or YOLO)`),
+  pictures: refusal((data) => `data: "${data}" holds pictures without labels (${join(data, "data.yaml")}, Annotations/ and annotations/ are all missing); use it as predict source=${data}, or add labels`),
+};
 
 /** The same set, each picture drawn only once while there is room for it. */
 function kept(set: OpenSet, imgsz: number, room: Room): OpenSet {

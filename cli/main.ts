@@ -1,7 +1,8 @@
 #!/usr/bin/env node
-/** The command line: `spiketrain train|val|profile|predict key=value ...`. Exit codes: 0 done, 1 our mistake, 2 yours, 130 interrupted. */
+/** The command line: `spiketrain train|val|profile|predict|check key=value ...`. Exit codes: 0 done, 1 our mistake, 2 yours, 130 interrupted. */
 import { printable } from "../datasets/printable.ts";
 import { loadKernels } from "../engine/index.ts";
+import { checkCommand } from "./check.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { commands, help, isCommand, nearest, parseOptions, type Command, type Values } from "./options.ts";
 import { predictCommand } from "./predict.ts";
@@ -13,7 +14,7 @@ import { trainCommand } from "./train.ts";
 import { Interrupted, isForUser, UserError } from "./user-error.ts";
 import { valCommand } from "./val.ts";
 
-const run: { readonly [C in Command]: (given: Values<C>, progress: Progress, signal: AbortSignal) => Promise<void> } = { train: trainCommand, val: valCommand, profile: profileCommand, predict: predictCommand };
+const run: { readonly [C in Command]: (given: Values<C>, progress: Progress, signal: AbortSignal) => Promise<void> } = { train: trainCommand, val: valCommand, profile: profileCommand, predict: predictCommand, check: checkCommand };
 
 async function main([word, ...args]: readonly string[]): Promise<number> {
   const progress = new Progress(process.stdout);

@@ -101,6 +101,14 @@ export const commands = {
       out: option(path, "folder for the drawn pictures (runs/predict, then runs/predict2, ...)"),
     },
   },
+  check: {
+    does: "read a whole data set: what is in it, and what is wrong, by file and line",
+    options: {
+      data: option(path, "a VOC or COCO folder, a data.yaml of YOLO, or a folder of Gen1 recordings"),
+      show: option(whole(1, 100), "labelled pictures on the contact sheet of a split (16)"),
+      out: option(path, "folder for reports and contact sheets (runs/check, then runs/check2, ...)"),
+    },
+  },
 } as const satisfies Record<string, { does: string; options: Record<string, Option<unknown>> }>;
 
 export type Command = keyof typeof commands;

@@ -55,17 +55,23 @@ export interface SheetOptions {
 
 const GAP = 6, MARGIN = 12, TEXT = 2;
 
+/** A sheet of scenes, all enlarged alike. */
+export function drawSheet(scenes: readonly Scene[], options: SheetOptions): Picture {
+  const zoom = zoomOf(scenes[0].picture.width);
+  return layOut(scenes.map((scene) => drawScene(scene, options.names, zoom)), options, { trueBoxes: true });
+}
+
 /**
  *   title
- *   scene scene scene scene
+ *   tile tile tile tile
  *   ...
- *   [] name [] name ...   true box   footer
+ *   [] name [] name ...   true box
+ *   footer
  */
-export function drawSheet(scenes: readonly Scene[], { names, title, footer, columns = Math.ceil(Math.sqrt(scenes.length)) }: SheetOptions): Picture {
-  const zoom = zoomOf(scenes[0].picture.width), tiles = scenes.map((scene) => drawScene(scene, names, zoom));
+export function layOut(tiles: readonly Picture[], { names, title, footer, columns = Math.ceil(Math.sqrt(tiles.length)) }: SheetOptions, { trueBoxes = false }: { trueBoxes?: boolean } = {}): Picture {
   const width = Math.max(...tiles.map((tile) => tile.width)), height = Math.max(...tiles.map((tile) => tile.height));
   const rows = Math.ceil(tiles.length / columns), line = textHeight(TEXT) + 2 * MARGIN;
-  const inside = columns * width + (columns - 1) * GAP, legend = legendOf(names, inside);
+  const inside = columns * width + (columns - 1) * GAP, legend = legendOf(names, inside, trueBoxes);
   const top = line, below = top + rows * (height + GAP) - GAP + MARGIN;
   const sheet = blank(inside + 2 * MARGIN, below + legend.height + line, 0);
   fill(sheet, { x1: 0, y1: 0, x2: sheet.width, y2: sheet.height }, GROUND);
@@ -78,9 +84,9 @@ export function drawSheet(scenes: readonly Scene[], { names, title, footer, colu
 
 const fitted = (text: string, width: number): string => (textWidth(text, TEXT) <= width ? text : `${text.slice(0, Math.max(0, Math.floor(width / (6 * TEXT)) - 2))}..`);
 
-/** A square of its colour before each class, then what the dashes mean; broken into lines where it must be. */
-function legendOf(names: readonly string[], width: number): { height: number; draw(sheet: Picture, x: number, y: number): void } {
-  const square = textHeight(TEXT), line = square + 10, entries = [...names.map((name, c) => ({ name, colour: colourOf(c) })), { name: "true box", colour: undefined }];
+/** A square of its colour before each class, then what the dashes mean if there are any; broken into lines where it must be. */
+function legendOf(names: readonly string[], width: number, trueBoxes: boolean): { height: number; draw(sheet: Picture, x: number, y: number): void } {
+  const square = textHeight(TEXT), line = square + 10, entries = [...names.map((name, c) => ({ name, colour: colourOf(c) })), ...(trueBoxes ? [{ name: "true box", colour: undefined }] : [])];
   let x = 0, y = 0;
   const placed = entries.map(({ name, colour }) => {
     const wide = square + 8 + textWidth(name, TEXT) + 28;

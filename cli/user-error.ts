@@ -1,6 +1,6 @@
 /** What a person at the command line can put right: one sentence, exit code 2, no stack. */
 import { OutOfMemoryError, WorkerLostError } from "../engine/index.ts";
-import { BrokenImage } from "../datasets/index.ts";
+import { BrokenFile, BrokenImage } from "../datasets/index.ts";
 import { NonFiniteLoss } from "../detection/index.ts";
 import { FormatError, NonFiniteGradient, WrongModelError } from "../nn/index.ts";
 
@@ -13,7 +13,7 @@ export class Interrupted extends Error {
   override readonly name = "Interrupted";
 }
 
-const SENTENCES = [UserError, OutOfMemoryError, BrokenImage, NonFiniteLoss, NonFiniteGradient, FormatError, WrongModelError, WorkerLostError];
+const SENTENCES = [UserError, OutOfMemoryError, BrokenFile, BrokenImage, NonFiniteLoss, NonFiniteGradient, FormatError, WrongModelError, WorkerLostError];
 
 /** Whether the message is a sentence for the person; everything else is a mistake of this program. */
 export const isForUser = (error: unknown): error is Error => SENTENCES.some((kind) => error instanceof kind);

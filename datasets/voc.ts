@@ -6,7 +6,7 @@
  * that the list of classes lacks.
  */
 import { XMLParser, XMLValidator } from "fast-xml-parser";
-import { MAX_IMAGE_BYTES, readRegular } from "./file.ts";
+import { BrokenFile, MAX_IMAGE_BYTES, readRegular } from "./file.ts";
 import { BrokenImage, decodeImage, type Decoder } from "./image.ts";
 import { clip } from "./letterbox.ts";
 import { batches, type Batched, type BatchOptions } from "./loader.ts";
@@ -53,13 +53,13 @@ export function voc(path: string, options: VocOptions = {}): VocFolder {
   };
 }
 
-/** One <object>: its number in the file from 1, and the corners as written. */
-interface Annotated { readonly number: number; readonly name: string; readonly difficult: boolean; readonly corners: readonly number[] }
-interface Annotation { readonly width: number; readonly height: number; readonly objects: readonly Annotated[] }
+/** One <object> of an annotation: its number in the file from 1, and the corners as written. */
+export interface Annotated { readonly number: number; readonly name: string; readonly difficult: boolean; readonly corners: readonly number[] }
+export interface Annotation { readonly width: number; readonly height: number; readonly objects: readonly Annotated[] }
 interface Entry { readonly id: string; readonly annotation?: Annotation; readonly file?: string }
 
 const IMAGE_NAMES = [".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG"];
-const MAX_XML_BYTES = 8 << 20, MAX_LIST_BYTES = 256 << 20;
+const MAX_XML_BYTES = 1 << 20, MAX_LIST_BYTES = 256 << 20;
 
 /** A sentence about the set as an error; names in it come from files. */
 function refuse(sentence: string): never { throw new Error(printable(sentence)); }
@@ -181,10 +181,10 @@ async function annotationsOf(files: Folder, ids: readonly string[], report: (pro
     texts.forEach((text, i) => {                                                          // in the order of the list, whichever file came first
       try {
         if (text.status === "rejected") throw text.reason;
-        all.push(parseAnnotation(text.value));
+        all.push(parseAnnotation(text.value, `Annotations/${some[i]}.xml`));
       } catch (error) {
         all.push(undefined);
-        report(`voc: Annotations/${some[i]}.xml cannot be used (${(error as Error).message}); its picture is skipped`);
+        report(`voc: Annotations/${some[i]}.xml cannot be used (${error instanceof BrokenFile ? error.problem : (error as Error).message}); its picture is skipped`);
       }
     });
   }
@@ -193,20 +193,22 @@ async function annotationsOf(files: Folder, ids: readonly string[], report: (pro
 
 const parser = new XMLParser({ ignoreAttributes: true, parseTagValue: false, processEntities: false, isArray: (name) => name === "object" || name === "part" });
 
-/** Reads what is asked for and ignores the rest; missing numbers are 0, missing corners NaN. Throws on anything that is not an annotation. */
-function parseAnnotation(xml: string): Annotation {
-  const valid = XMLValidator.validate(xml);
-  if (valid !== true) throw new Error(`line ${valid.err.line}: ${valid.err.msg.replace(/\.$/, "")}`);
-  const { annotation } = parser.parse(xml) as Tree;
-  if (annotation === undefined) throw new Error("no <annotation> in it");
+/** Reads what is asked for and ignores the rest; missing numbers are 0, missing corners NaN. Anything that is not an annotation is a BrokenFile. */
+export function parseAnnotation(xml: string, file = "annotation.xml"): Annotation {
+  const fail = (problem: string, line?: number): never => { throw new BrokenFile(file, problem, { offset: line === undefined ? 0 : lineStart(xml, line), line }); };
+  if (xml.length > MAX_XML_BYTES) fail(`it has ${xml.length} characters, more than the limit of ${MAX_XML_BYTES}`);
+  const entity = xml.indexOf("<!ENTITY");
+  if (entity >= 0) throw new BrokenFile(file, "it declares entities, which annotations have no use for", { offset: entity });
+  const tree = treeOf(xml, fail), annotation = child(tree, "annotation");
+  if (annotation === undefined) fail("no <annotation> in it");
   const size = child(annotation, "size");
-  const objects = annotation !== null && typeof annotation === "object" && Array.isArray(annotation.object) ? annotation.object : [];
+  const found = child(annotation, "object"), objects: readonly unknown[] = Array.isArray(found) ? found : [];
   return {
     width: Number(text(size, "width") || 0),
     height: Number(text(size, "height") || 0),
     objects: objects.map((object: unknown, i: number) => {
       const name = text(object, "name");
-      if (!name) throw new Error(`object ${i + 1} has no name`);
+      if (!name) fail(`object ${i + 1} has no name`, lineOf(xml, i));
       const box = child(object, "bndbox");
       return {
         number: i + 1,
@@ -216,6 +218,39 @@ function parseAnnotation(xml: string): Annotation {
       };
     }),
   };
+}
+
+function treeOf(xml: string, fail: (problem: string, line?: number) => never): unknown {
+  try {
+    const valid = XMLValidator.validate(xml);
+    if (valid !== true) fail(`line ${valid.err.line}: ${valid.err.msg.replace(/\.$/, "")}`, valid.err.line);
+    return parser.parse(xml);
+  } catch (error) {
+    if (error instanceof BrokenFile) throw error;
+    return fail((error as Error).message.split("\n")[0].slice(0, 200));
+  }
+}
+
+/** In UTF-16 units, which are bytes where the text before is ASCII. */
+function lineStart(xml: string, line: number): number {
+  let at = 0;
+  for (let n = 1; n < line; n++) {
+    const next = xml.indexOf("\n", at);
+    if (next < 0) break;
+    at = next + 1;
+  }
+  return at;
+}
+
+/** The line of the i-th <object>. */
+function lineOf(xml: string, i: number): number {
+  let at = -1;
+  for (let n = 0; n <= i; n++) {
+    const next = xml.indexOf("<object", at + 1);
+    if (next < 0) break;
+    at = next;
+  }
+  return xml.slice(0, Math.max(at, 0)).split("\n").length;
 }
 
 /** What the parser gives: text, or children by name. */

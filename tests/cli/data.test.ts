@@ -89,7 +89,7 @@ describe("a VOC folder", () => {
   });
 
   test("that is a file is refused", async () => {
-    await expect(openSplit(inFolder("package.json"), "train")).rejects.toThrow(new UserError('voc: "package.json" is not a folder; expected one with Annotations/, JPEGImages/ and ImageSets/Main/'));
+    await expect(openSplit(inFolder("LICENSE"), "train")).rejects.toThrow(new UserError('voc: "LICENSE" is not a folder; expected one with Annotations/, JPEGImages/ and ImageSets/Main/'));
   });
 
   test("with a folder in the place of a list is refused", async () => {

@@ -1,8 +1,26 @@
 /** Every op that somebody plays. */
+import { eventPlayers } from "./datasets-events.ts";
 import type { Player } from "./play.ts";
+import { readerPlayers } from "./datasets-readers.ts";
 import { snnYolov3NeuronPlayers } from "./snn-yolov3-neurons.ts";
 import { networkPlayers } from "./spikeyolo-network.ts";
-import { trajectory } from "./spikeyolo-trajectory.ts";
+import { trajectoryPlayers } from "./spikeyolo-trajectory.ts";
 import { spikeyoloPlayers } from "./spikeyolo.ts";
 
-export const players: ReadonlyMap<string, Player> = new Map([...spikeyoloPlayers, ...networkPlayers, ["SpikeYOLO SGD trajectory", trajectory], ...snnYolov3NeuronPlayers]);
+/** An op that several files play, each its share of what is recorded, is played by all of them. */
+function together(...tables: readonly ReadonlyMap<string, Player>[]): Map<string, Player> {
+  const all = new Map<string, Player>();
+  for (const [op, player] of tables.flatMap((table) => [...table])) {
+    const first = all.get(op);
+    all.set(op, first ? {
+      places: [...new Set([...first.places, ...player.places])],
+      read: (c) => Promise.all([first.read?.(c), player.read?.(c)]),
+      play: (c, check, [mine, theirs]) => { first.play(c, check, mine); player.play(c, check, theirs); },
+    } : player);
+  }
+  return all;
+}
+
+export const players: ReadonlyMap<string, Player> = together(
+  spikeyoloPlayers, networkPlayers, trajectoryPlayers, snnYolov3NeuronPlayers, readerPlayers, eventPlayers,
+);

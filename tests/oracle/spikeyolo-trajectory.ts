@@ -114,7 +114,7 @@ function weightsApart({ weights }: State, twin: State): number {
   return apart;
 }
 
-export const trajectory: Player = { places: TWIN_AND_BEST, play: (c, check) => {
+const trajectory: Player = { places: TWIN_AND_BEST, play: (c, check) => {
   const wanted = c.record.losses as Losses[], run = new Run(c);
   if (isTwin()) {
     const tolerance: Tolerance = { rtol: c.record.rtol!, atol: c.record.atol! };
@@ -148,3 +148,5 @@ export const trajectory: Player = { places: TWIN_AND_BEST, play: (c, check) => {
   likeFloat32(check, c, "largest relative error of the totals", totals, Math.max(...observed.total_rel));
   likeFloat32(check, c, "largest relative error of the absolute sums", weights, observed.final_abs_sum_max_rel);
 } };
+
+export const trajectoryPlayers: ReadonlyMap<string, Player> = new Map([["SpikeYOLO SGD trajectory", trajectory]]);
