@@ -11,6 +11,7 @@
  *   winograd   input gradients by Winograd and of strided convolutions, against taps
  *   masked     input gradients of 1x1 convolutions through open windows alone, against the dense product
  *   integers   int8 dense and int16 sparse convolutions against float32
+ *   metrics    COCO's metrics of 500,000 detections, beside pycocotools where a python3 has it
  *   datasets   drawing, decoding, fitting and varying pictures
  *
  * Times are minima, and what is compared runs in turns: a shared machine slows down for seconds at a time. Ratios carry over, milliseconds do not. Everything
@@ -31,6 +32,7 @@ const BENCHES: Record<string, () => Promise<{ run(): Promise<unknown> }>> = {
   masked: () => import("./masked.ts"),
   integers: () => import("./integers.ts"),
   model: () => import("./model.ts"),
+  metrics: () => import("./metrics.ts"),
   datasets: () => import("./datasets.ts"),
 };
 
