@@ -39,6 +39,11 @@ describe("recorded SpikeYOLO cases, a few", () => {
 const everything = join(root, "../shared/oracle/spikeyolo");
 if (existsSync(join(everything, "manifest.json"))) describe("recorded SpikeYOLO cases, all", () => replay(everything));
 
+describe("recorded metrics, a few", () => replay(join(root, "tests/fixtures/evaluation")));
+
+const evaluation = join(root, "../shared/oracle/evaluation");
+if (existsSync(join(evaluation, "manifest.json"))) describe("recorded metrics, all", () => replay(evaluation));
+
 describe("the player", () => {
   const folder = mkdtempSync(join(tmpdir(), "oracle-"));
   afterAll(() => rmSync(folder, { recursive: true }));
