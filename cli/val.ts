@@ -16,6 +16,7 @@ export async function valCommand({ weights, split = "val", ...other }: Values<"v
     data: set.name, classes: run.classes, progress: (pictures) => progress.passing(`measuring ... ${pictures}/${set.size}`),
   });
   for (const line of showReport(report)) progress.say(line);
+  progress.say(`precision, recall and mAP by the rules of: ${report.scores.protocol}`);
   const summary = problems.summary();
   for (const line of [...(host().pool?.news() ?? []), ...problems.news(), ...(summary ? [summary] : [])]) progress.say(line);
 }
