@@ -31,6 +31,10 @@ describe("vocMetrics", () => {
     const shifted: Box = [1, 1, 1, 10, 12];
     expect(ap(vocRules.voc12, [box, shifted], [[...box, 0.9], [1, 1, 1, 10, 10, 0.8]])).toBe(0.5);
   });
+  test("of objects that overlap equally the first is meant, even a difficult one", () => {
+    expect(ap(vocRules.voc12, [box, box], [[...box, 0.9]], [1, 0])).toBe(0);
+    expect(ap(vocRules.voc12, [box, box], [[...box, 0.9]], [0, 1])).toBe(1);
+  });
   test("area and 11 points differ as they should on hit, miss, hit", () => {
     const given = [[box, [2, 1, 1, 10, 10]], [[...box, 0.9], [3, 1, 1, 10, 10, 0.8], [2, 1, 1, 10, 10, 0.7]]] as Parameters<typeof marks>;
     expect(ap(vocRules.voc12, ...given)).toBeCloseTo(0.5 + 0.5 * 2 / 3, 12);
