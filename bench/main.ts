@@ -13,6 +13,7 @@
  *   masked     input gradients of 1x1 convolutions through open windows alone, against the dense product
  *   integers   int8 dense and int16 sparse convolutions against float32
  *   fold       RepConvs in factors and as one convolution: what the cost model says, and the clock
+ *   metrics    COCO's metrics of 500,000 detections, beside pycocotools where a python3 has it
  *   datasets   drawing, decoding, fitting and varying pictures
  *
  * Times are minima, and what is compared runs in turns: a shared machine slows down for seconds at a time. Ratios carry over, milliseconds do not. Everything
@@ -36,6 +37,7 @@ const BENCHES: Record<string, () => Promise<{ run(args: readonly string[]): Prom
   integers: () => import("./integers.ts"),
   model: () => import("./model.ts"),
   fold: () => import("./fold.ts"),
+  metrics: () => import("./metrics.ts"),
   datasets: () => import("./datasets.ts"),
 };
 

@@ -17,6 +17,7 @@ export async function valCommand({ weights, split = "val", fold = "none", ...oth
     fold, folded: (names) => progress.say(foldedSaid(names, fold, "the first batch")), data: set.name, classes: run.classes, progress: (pictures) => progress.passing(`measuring ... ${pictures}/${set.size}`),
   });
   for (const line of showReport(report)) progress.say(line);
+  progress.say(`precision, recall and mAP by the rules of: ${report.scores.protocol}`);
   const summary = problems.summary();
   for (const line of [...(host().pool?.news() ?? []), ...problems.news(), ...(summary ? [summary] : [])]) progress.say(line);
 }

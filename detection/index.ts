@@ -4,6 +4,7 @@ export { type Prediction } from "./head.ts";
 export { detectionLoss, lossGains, type BoxTargets, type DetectionLoss, type LossGains } from "./loss.ts";
 export { nonMaxSuppression, predictionNms, validationNms, type Detection, type NmsOptions } from "./nms.ts";
 export { DetectionMetrics, fitness, type DetectionScores, type Truth } from "./metrics.ts";
+export { cocoMetrics, cocoSet, ConfusionMatrix, gen1Metrics, gen1Rules, vocMetrics, vocRules, type CocoScores, type DetectionCurves, type Gen1Scores, type VocScores } from "./metrics.ts";
 export { energy, energyConventions, type EnergyConvention, type EnergyLayer, type EnergyReport } from "./energy.ts";
 export { macsOf, profile, type LayerProfile, type Profile, type ProfileOptions } from "./profile.ts";
 export { loadReference, toReference } from "./weights.ts";

@@ -36,10 +36,15 @@ describe.each([["SpikeYOLO", "spikeyolo"], ["SNN-YOLOv3", "snn-yolov3"]])("recor
   });
 });
 
-for (const [name, folder] of [["SpikeYOLO", "spikeyolo"], ["SNN-YOLOv3", "snn-yolov3"], ["data set", "datasets"], ["evaluation", "evaluation"]]) {
+for (const [name, folder] of [["SpikeYOLO", "spikeyolo"], ["SNN-YOLOv3", "snn-yolov3"], ["data set", "datasets"]]) {
   const everything = join(root, "../shared/oracle", folder);
   if (existsSync(join(everything, "manifest.json"))) describe(`recorded ${name} cases, all`, () => replay(everything));
 }
+
+describe("recorded metrics, a few", () => replay(join(root, "tests/fixtures/evaluation")));
+
+const evaluation = join(root, "../shared/oracle/evaluation");
+if (existsSync(join(evaluation, "manifest.json"))) describe("recorded metrics, all", () => replay(evaluation));
 
 describe("the player", () => {
   const folder = mkdtempSync(join(tmpdir(), "oracle-"));

@@ -136,6 +136,7 @@ describe("spiketrain val and predict", () => {
     const { scores, millijoules } = JSON.parse(readFileSync(at("whole", "report.json"), "utf8"));
     expect(out).toMatch(new RegExp(`^shapes test: 8 pictures, ${scores.truths} objects\n`));
     expect(out).toContain(`${millijoules.toFixed(4)} mJ per picture`);
+    expect(out).toContain(`by the rules of: ${scores.protocol}\n`);
   });
 
   test("predict draws every picture that it can read, and counts those that it cannot", async () => {

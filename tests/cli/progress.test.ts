@@ -35,7 +35,7 @@ describe("the progress line", () => {
   });
 
   test("an epoch's line names its scores and whether it is the best", () => {
-    const validation = { images: 1, truths: 1, detections: 1, map50: 0.5, map: 0.25, fitness: 0.3, precision: 1, recall: 1, f1: 1, confidence: 0.5, perClass: [] };
+    const validation = { protocol: "made up", images: 1, truths: 1, detections: 1, map50: 0.5, map: 0.25, fitness: 0.3, precision: 1, recall: 1, f1: 1, confidence: 0.5, perClass: [] };
     const event = { kind: "epoch", epoch: 0, box: 1, classes: 2, dfl: 3, firingRate: 0.4, settings, validation, fitness: 0.3, best: true } as const;
     expect(epochLine(event, 12, 61)).toBe("epoch  1/12 box 1.00 cls 2.00 dfl 3.00 | mAP50 0.500 mAP50-95 0.250 | rate 0.40 | 1:01 | best");
     expect(epochLine({ ...event, best: false }, 12, 61)).not.toContain("best");

@@ -13,7 +13,7 @@ afterAll(() => fs.rm(room, { recursive: true, force: true }));
 const event = (epoch: number): EpochEvent => ({
   kind: "epoch", epoch, box: 1.25, classes: 2.5, dfl: 0.123456789, firingRate: 0.375, fitness: 0.3, best: true,
   settings: { rates: { bias: 0.05, weight: 0.01, norm: 0.02 }, momentum: 0.9, accumulate: 1, step: true },
-  validation: { images: 8, truths: 20, detections: 90, map50: 0.5, map: 0.25, fitness: 0.275, precision: 0.75, recall: 0.625, f1: 0.7, confidence: 0.4, perClass: [] },
+  validation: { protocol: "made up", images: 8, truths: 20, detections: 90, map50: 0.5, map: 0.25, fitness: 0.275, precision: 0.75, recall: 0.625, f1: 0.7, confidence: 0.4, perClass: [] },
 });
 
 describe("results.csv", () => {

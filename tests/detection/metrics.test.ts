@@ -13,7 +13,7 @@ const images = (Object.values(fixture.images) as { detections: number[][]; truth
   .map(({ detections, truths }) => ({ detections: detections.map((row) => detection(row.map(Math.fround))), truths: truths.map((row) => truth(row.map(Math.fround))) }));
 
 /** Every number of a result. */
-const numbers = (value: unknown): number[] => (typeof value === "number" ? [value] : Object.values(value as object).flatMap(numbers));
+const numbers = (value: unknown): number[] => (typeof value === "number" ? [value] : typeof value === "string" ? [] : Object.values(value as object).flatMap(numbers));
 
 describe("matchDetections", () => {
   const square = [0, 0, 0, 10, 10], better = [0, 0, 10, 10], worse = [0, 0, 10, 8]; // IoU 1 and 0.8
@@ -53,6 +53,9 @@ describe("matchDetections", () => {
   test("boxes that do not touch never match", () => {
     expect([...matchDetections([detection([50, 50, 60, 60, 0.9, 0])], [truth(square)], [0.5])]).toEqual([0]);
     expect([...matchDetections([detection([NaN, 0, 10, 10, 0.9, 0])], [truth(square)], [0.5])]).toEqual([0]);
+  });
+  test("a score that is not a number is refused", () => {
+    expect(() => matchDetections([detection([...better, NaN, 2])], [], [0.5])).toThrow("metrics: detection 0 of class 2 has score NaN, expected a number; predictions that are not numbers come from weights that are not");
   });
   test("detections out of order are refused", () => {
     expect(() => matchDetections([detection([...better, 0.3, 0]), detection([...better, 0.9, 0])], [], [0.5])).toThrow("metrics: expected detections by descending score, got 0.9 after 0.3");
@@ -175,6 +178,19 @@ describe("DetectionMetrics", () => {
     const metrics = new DetectionMetrics(Array.from({ length: 32 }, (_, i) => (i + 1) / 33));
     metrics.add([detection([0, 0, 10, 5, 0.9, 0])], [truth([0, 0, 0, 10, 10])]);
     expect(metrics.result().perClass[0].ap.map((ap) => ap > 0.99)).toEqual(Array.from({ length: 32 }, (_, i) => (i + 1) / 33 < 0.5));
+  });
+  test("the curves are those behind the result", () => {
+    const metrics = new DetectionMetrics();
+    for (const { detections, truths } of images) metrics.add(detections, truths);
+    const { perClass, confidence, protocol } = metrics.result(), curves = metrics.curves(), best = curves.at.indexOf(confidence);
+    expect(protocol).toBe("ultralytics (the trainer's own mAP)");
+    expect([curves.at[0], curves.at[999], curves.at.length]).toEqual([0, 1, 1000]);
+    expect(curves.perClass.map((curve) => curve.class)).toEqual(perClass.map((row) => row.class));
+    for (const [c, { precision, recall, f1, precisionOverRecall }] of curves.perClass.entries()) {
+      expect([precision[best], recall[best], f1[best]]).toEqual([perClass[c].precision, perClass[c].recall, perClass[c].f1]);
+      expect(precisionOverRecall.every((p, k) => k === 0 || p <= precisionOverRecall[k - 1])).toBe(true);
+      expect(precisionOverRecall.reduce((sum, p) => sum + p, 0) / 1000).toBeCloseTo(perClass[c].ap50, 1); // the area under it, by a coarser rule
+    }
   });
   test("fitness is mostly mAP", () => {
     expect(fitness({ map50: 1, map: 0 })).toBe(0.1);

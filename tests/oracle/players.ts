@@ -1,5 +1,6 @@
 /** Every op that somebody plays. */
 import { eventPlayers } from "./datasets-events.ts";
+import { evaluationPlayers } from "./evaluation.ts";
 import type { Player } from "./play.ts";
 import { readerPlayers } from "./datasets-readers.ts";
 import { snnYolov3NeuronPlayers } from "./snn-yolov3-neurons.ts";
@@ -22,5 +23,5 @@ function together(...tables: readonly ReadonlyMap<string, Player>[]): Map<string
 }
 
 export const players: ReadonlyMap<string, Player> = together(
-  spikeyoloPlayers, networkPlayers, trajectoryPlayers, snnYolov3NeuronPlayers, readerPlayers, eventPlayers,
+  spikeyoloPlayers, networkPlayers, trajectoryPlayers, snnYolov3NeuronPlayers, readerPlayers, eventPlayers, evaluationPlayers,
 );
