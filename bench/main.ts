@@ -8,6 +8,7 @@
  *   threads    two threads against one
  *   step       a training step of the default network
  *   model      SpikeYOLO-n: forward and training step, by each way of convolving spikes
+ *   footprint  memory of a training step of SpikeYOLO-n: kept for backward, linear memory, process
  *   winograd   input gradients by Winograd and of strided convolutions, against taps
  *   masked     input gradients of 1x1 convolutions through open windows alone, against the dense product
  *   integers   int8 dense and int16 sparse convolutions against float32
@@ -31,6 +32,7 @@ const BENCHES: Record<string, () => Promise<{ run(): Promise<unknown> }>> = {
   masked: () => import("./masked.ts"),
   integers: () => import("./integers.ts"),
   model: () => import("./model.ts"),
+  footprint: () => import("./footprint.ts"),
   datasets: () => import("./datasets.ts"),
 };
 
