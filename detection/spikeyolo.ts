@@ -2,7 +2,7 @@
  * SpikeYOLO (Luo et al., "Integer-Valued Training and Spike-Driven Inference Spiking Neural Network for High-performance and
  * Energy-efficient Object Detection", arXiv:2407.20708). One class, sizes as records; T, D and the neuron are fields.
  */
-import { concat, noGrad, Random, repeatOverTime, show, tensor, Tensor, upsampleNearest } from "../engine/index.ts";
+import { concat, lean, noGrad, Random, repeatOverTime, show, tensor, Tensor, upsampleNearest } from "../engine/index.ts";
 import { AllConvBlock, ConvBlock, DownSampling, SpikingConv, type BlockOptions } from "../nn/blocks.ts";
 import { perTimestep, type NormOptions } from "../nn/layers.ts";
 import { Module } from "../nn/module.ts";
@@ -60,7 +60,7 @@ function repeats(n: number, depth: number): number {
 const times = <M>(n: number, make: () => M): M[] => Array.from({ length: n }, make);
 
 /** A stage: blocks one after the other. */
-const through = (blocks: readonly { forward(x: Tensor): Tensor }[], x: Tensor): Tensor => blocks.reduce((y, block) => block.forward(y), x);
+const through = (blocks: readonly { forward(x: Tensor): Tensor }[], x: Tensor): Tensor => lean(() => blocks.reduce((y, block) => block.forward(y), x));
 
 const upsample = (x: Tensor): Tensor => perTimestep(x, (frames) => upsampleNearest(frames, { factor: 2 }));
 
@@ -126,7 +126,9 @@ export class SpikeYOLO extends Module {
   }
 
   /** Raw predictions of the three levels, averaged over time. */
-  forward(input: DetectorInput): Prediction {
+  forward(input: DetectorInput): Prediction { return lean(() => this.layers(input)); }
+
+  private layers(input: DetectorInput): Prediction {
     const x = this.sequence(input);                                  // [T, B, H, W, 3]          shapes at width 0.5
     const p2 = through(this.stage2, this.stem.forward(x));           // [T, B, H/4,  W/4,   64]
     const p3 = through(this.stage3, this.down3.forward(p2));         // [T, B, H/8,  W/8,  128]

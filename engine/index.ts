@@ -5,6 +5,7 @@ export { OutOfMemoryError, type Memory } from "./memory.ts";
 export { empty, full, Parameter, tensor, Tensor, zeros, type RealArray, type Role } from "./tensor.ts";
 export { Spikes, type EventLists, type SpikeStatistics } from "./spikes.ts";
 export { defineOp, isRecording, noGrad, scope, type Op, type OpSpec, type Value } from "./op.ts";
+export { lean } from "./lean.ts";
 export { backward } from "./backward.ts";
 export { gradcheck, type CheckedInput, type GradcheckOptions } from "./gradcheck.ts";
 export { Random } from "./random.ts";

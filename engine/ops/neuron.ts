@@ -49,6 +49,7 @@ function timesteps(op: string, x: Tensor): { T: number; n: number } {
 /** The integer spikes of x [T, ...]. Its gradient needs only the window bits, which stand in the spike bytes. */
 export const fireInteger = defineOp<[x: Tensor], { neuron: IntegerNeuron }, Spikes>({
   name: "fireInteger",
+  reads: { output: true },
   shape: ([x], { neuron: { D } }) => {
     if (!Number.isInteger(D) || D < 1 || D > 15) throw new Error(`fireInteger: D must be an integer from 1 to 15 (a spike has four bits), got ${D}`);
     timesteps("fireInteger", x);

@@ -1,0 +1,114 @@
+/**
+ * Who reads what, so that memory goes back as soon as nobody does.
+ *
+ *   forward    at the end of a stretch: all that was made in it but its result and what a gradient will read
+ *   backward   as it walks: what no node that is still to come will read
+ *
+ * What a gradient reads is declared by each op (`reads`). Outputs of ops that are cheap (`again`: norms, padding, spikes as reals) are not kept but
+ * made once more from what they came from, with the same bits.
+ */
+import { host } from "./host.ts";
+import { Block, type Life } from "./memory.ts";
+import { runAgain, Trace, tracing, type Inputs, type Node, type Value } from "./op.ts";
+import { Spikes } from "./spikes.ts";
+import { Tensor } from "./tensor.ts";
+
+/** A stretch of the forward pass whose blocks are watched. */
+interface Stretch { readonly trace: Trace; readonly blocks: Map<number, Block> }
+
+/** The open stretches by the scope that they stand in. */
+const open = new WeakMap<Life, Stretch>();
+
+/**
+ * Runs a stretch of the forward pass and keeps of it only its result and what gradients will read. Other values of it cannot be read afterwards.
+ * `backward` frees what it kept, so it goes once over such a graph.
+ */
+export function lean<R>(run: () => R): R { return stretch(run).result; }
+
+/** The same, and what ran inside. With `keeping` "nothing", gradients are left with nothing to read. */
+export function stretch<R>(run: () => R, keeping: "gradients" | "nothing" = "gradients"): { result: R; trace: Trace } {
+  const { memory } = host(), { life } = memory, outer = open.get(life);
+  const mine: Stretch = { trace: new Trace(), blocks: new Map() };
+  open.set(life, mine);
+  memory.watch(mine.blocks);
+  let result: R;
+  try {
+    result = tracing(mine.trace, run);
+  } finally {
+    if (outer) open.set(life, outer); else open.delete(life);
+    memory.watch(outer?.blocks);
+    if (outer) for (const [pointer, block] of mine.blocks) outer.blocks.set(pointer, block);
+  }
+  const given = new Set(livesIn(result)), kept = new Set(given);
+  if (keeping === "gradients") for (const node of mine.trace.nodes) for (const life of livesReadBy(node)) kept.add(life);
+  for (const [pointer, block] of mine.blocks) {
+    if (!kept.has(block)) { outer?.blocks.delete(pointer); memory.free(block); }
+    else if (!outer && given.has(block)) block.given = true;
+  }
+  if (outer) {
+    if (keeping === "gradients") outer.trace.nodes.push(...mine.trace.nodes);
+    for (const input of mine.trace.inputs) outer.trace.inputs.add(input);
+  }
+  return { result, trace: mine.trace };
+}
+
+function* livesIn(value: unknown): Generator<Life> {
+  if (value instanceof Tensor || value instanceof Spikes) yield value.life;
+  else if (Array.isArray(value)) for (const item of value) yield* livesIn(item);
+  else if (typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
+    const { life } = value as { life?: Life };
+    if (life) yield life; else for (const item of Object.values(value)) yield* livesIn(item);
+  }
+}
+
+/** What can go back to the memory after each of these nodes, in the order in which their gradients are taken. */
+export function lastReads(nodes: readonly Node[]): Block[][] {
+  const last = new Map<Block, number>();
+  nodes.forEach((node, i) => { for (const life of livesReadBy(node)) if (life instanceof Block && !life.given) last.set(life, i); });
+  const after: Block[][] = nodes.map(() => []);
+  for (const [block, i] of last) after[i].push(block);
+  return after;
+}
+
+/** The lives of what the gradient of a node reads, or is made from. */
+export function* livesReadBy({ spec: { reads }, inputs, attributes, saved, output }: Node): Generator<Life> {
+  const wanted = reads?.inputs ?? (reads ? [] : inputs.keys());
+  for (const i of wanted) yield* origins(inputs[i]);
+  if (!reads || reads.output) yield* origins(output);
+  yield* livesIn(attributes);
+  yield* livesIn(saved);
+}
+
+function* origins(value: Value | undefined): Generator<Life> {
+  const node = value?.node;
+  if (!node?.spec.again) { if (value) yield value.life; return; }
+  for (const input of node.inputs) yield* origins(input);
+  yield* livesIn(node.attributes);
+  yield* livesIn(node.saved);
+}
+
+/** No memory reaches so far: a kernel that is given this address stops. */
+const NOWHERE = 2 ** 32 - 64;
+
+/** The inputs of a node as its gradient may see them, and what was made for that: those that were not kept made again, or shapes without values. */
+export function present({ spec: { reads }, inputs }: Node): { inputs: Inputs; made: readonly Tensor[] } {
+  const made: Tensor[] = [];
+  const seen = inputs.map((input, i) => {
+    if (!input?.life.ended) return input;
+    if (!reads || reads.inputs?.includes(i)) return remade(input, made);
+    return input instanceof Tensor ? new Tensor(input.shape, NOWHERE, input.life, input.home) : new Spikes(input.shape, NOWHERE, input.D, input.life, input.home);
+  });
+  return { inputs: seen, made };
+}
+
+function remade(value: Value, made: Tensor[]): Value {
+  const { node } = value;
+  if (!value.life.ended || !node?.spec.again) return value;
+  const before = made.length, again = runAgain(node, node.inputs.map((input) => input && remade(input, made)));
+  // what stood between is not wanted any more, unless this is a view of it
+  const { memory, bytes } = host(), views = made.slice(before).filter(({ ptr }) => ptr === again.ptr);
+  for (const { ptr, size } of made.slice(before)) if (ptr !== again.ptr) memory.recycle(ptr, size * bytes);
+  made.splice(before, Infinity, ...views);
+  if (again instanceof Tensor && views.length === 0 && node.inputs.every((input) => input?.ptr !== again.ptr)) made.push(again);
+  return again;
+}
