@@ -6,6 +6,7 @@ export { nonMaxSuppression, predictionNms, validationNms, type Detection, type N
 export { DetectionMetrics, fitness, type DetectionScores, type Truth } from "./metrics.ts";
 export { energy, type EnergyLayer, type EnergyReport } from "./energy.ts";
 export { profile, type LayerProfile, type Profile, type ProfileOptions } from "./profile.ts";
+export { expectRoom, largestBatch, OverLimitError, planTraining, showPlan, type MemoryPlan, type PlannedTraining } from "./plan.ts";
 export { loadReference, toReference } from "./weights.ts";
 export { countDifferences, predict, type InferenceForm, type PredictOptions } from "./predictor.ts";
 export {

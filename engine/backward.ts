@@ -3,8 +3,9 @@
  * This file knows no op by name.
  */
 import { host } from "./host.ts";
-import { lastReads, present } from "./lean.ts";
-import { withRecording, type Node, type Value } from "./op.ts";
+import { lastReads, lean, present } from "./lean.ts";
+import { Block } from "./memory.ts";
+import { recompute, withRecording, type Node, type Value } from "./op.ts";
 import { show } from "./shape.ts";
 import { empty, full, Tensor } from "./tensor.ts";
 
@@ -31,9 +32,20 @@ function walk(nodes: readonly Node[], gradients: Gradients): void {
   const { memory } = host(), after = lastReads(nodes);
   nodes.forEach((node, i) => {
     const dy = gradients.take(node.output);
-    if (dy) distribute(node, dy, gradients);
+    if (dy && node.redo) redo(node.redo, dy, gradients);
+    else if (dy) distribute(node, dy, gradients);
     for (const block of after[i]) memory.free(block);
   });
+}
+
+/** Goes through what a checkpoint ran, once it has run again. */
+function redo(run: () => Value, dy: Tensor, gradients: Gradients): void {
+  const { result, since } = recompute(() => lean(run)), { life } = result;
+  if (life instanceof Block) life.given = false;
+  gradients.add(result, dy);
+  gradients.release(dy);
+  walk(latestFirst([result], since), gradients);
+  if (life instanceof Block) host().memory.free(life);
 }
 
 function distribute(node: Node, dy: Tensor, gradients: Gradients): void {
@@ -54,12 +66,12 @@ function distribute(node: Node, dy: Tensor, gradients: Gradients): void {
   gradients.release(dy);
 }
 
-/** Every node that the roots came from, in the reverse of the order in which they ran. */
-function latestFirst(roots: readonly Value[]): Node[] {
+/** Every node that the roots came from, those before `since` left out, in the reverse of the order in which they ran. */
+function latestFirst(roots: readonly Value[], since = 0): Node[] {
   const found = new Set<Node>();
   const waiting = roots.map((root) => root.node);
   for (let node = waiting.pop(); waiting.length || node; node = waiting.pop()) {
-    if (!node || found.has(node)) continue;
+    if (!node || node.order < since || found.has(node)) continue;
     found.add(node);
     for (const input of node.inputs) if (input?.node) waiting.push(input.node);
   }

@@ -70,6 +70,23 @@ export function lastReads(nodes: readonly Node[]): Block[][] {
   return after;
 }
 
+/** Bytes that stand for the gradients of these roots, by the node that made them. */
+export function bytesKeptBy(roots: readonly Value[]): Map<Node, number> {
+  const nodes = new Set<Node>(), waiting = roots.map(({ node }) => node);
+  for (let node = waiting.pop(); waiting.length || node; node = waiting.pop()) {
+    if (!node || nodes.has(node)) continue;
+    nodes.add(node);
+    for (const input of node.inputs) waiting.push(input?.node);
+  }
+  const kept = new Set([...nodes].flatMap((node) => [...livesReadBy(node)])), bytes = new Map<Node, number>();
+  for (const node of [...nodes].sort((a, b) => a.order - b.order)) {
+    for (const life of [node.output.life, ...livesIn(node.attributes), ...livesIn(node.saved)]) {
+      if (life instanceof Block && kept.delete(life)) bytes.set(node, (bytes.get(node) ?? 0) + life.bytes);
+    }
+  }
+  return bytes;
+}
+
 /** The lives of what the gradient of a node reads, or is made from. */
 export function* livesReadBy({ spec: { reads }, inputs, attributes, saved, output }: Node): Generator<Life> {
   const wanted = reads?.inputs ?? (reads ? [] : inputs.keys());

@@ -46,6 +46,8 @@ export interface Node {
   readonly output: Value;
   /** Later nodes have larger numbers. */
   readonly order: number;
+  /** Makes the output again with a graph of its own, through which the gradient goes (checkpointing.ts). */
+  readonly redo?: () => Value;
 }
 
 type Arguments<I extends Inputs, Attributes> = Attributes extends undefined ? [...inputs: I] : [...inputs: I, attributes: Attributes];
@@ -99,6 +101,18 @@ export function withRecording<R>(on: boolean, run: () => R): R {
   const before = recording;
   recording = on;
   try { return run(); } finally { recording = before; }
+}
+
+let recomputing = false;
+
+/** Whether what runs now ran before, and is run again for its gradient: it must change nothing that it changed then. */
+export const isRecomputing = (): boolean => recomputing;
+
+/** Runs a part of the forward pass once more, with a graph; and the number that its first node has. */
+export function recompute<R>(run: () => R): { result: R; since: number } {
+  const before = recomputing, since = order;
+  recomputing = true;
+  try { return { result: withRecording(true, run), since }; } finally { recomputing = before; }
 }
 
 function apply<I extends Inputs, Attributes, Output extends Value, Saved>(spec: OpSpec<I, Attributes, Output, Saved>, inputs: I, attributes: Attributes): Output {

@@ -92,7 +92,7 @@ export class Parameter extends Tensor {
   constructor(shape: Shape, readonly role: Role = "weight", values?: ArrayLike<number>) {
     const h = host();
     super(shape, h.memory.persistent(sizeOf(shape) * h.bytes), FOREVER, h, true);
-    if (values) this.data.set(values); else this.data.fill(0);
+    if (values) this.data.set(values); else h.kernels.f32_fill(this.size, this.ptr, 0);
   }
 
   override get grad(): Tensor | undefined { return this.filled ? this.gradient : undefined; }
