@@ -15,6 +15,7 @@ interface Footprint { outputs: number; kept: number; parameters: number; peak: n
 const ROWS = [
   { name: "as it is", threads: 1, model: {} },
   { name: "as it is", threads: 2, model: {} },
+  { name: "f16", threads: 2, model: { activations: "f16" } },
   { name: "checkpointing", threads: 2, model: { checkpointing: true } },
 ];
 

@@ -2,12 +2,12 @@
  * SpikeYOLO (Luo et al., "Integer-Valued Training and Spike-Driven Inference Spiking Neural Network for High-performance and
  * Energy-efficient Object Detection", arXiv:2407.20708). One class, sizes as records; T, D and the neuron are fields.
  */
-import { checkpoint, concat, host, lean, noGrad, Random, repeatOverTime, show, tensor, Tensor, upsampleNearest } from "../engine/index.ts";
+import { checkpoint, concat, host, keepingAs, lean, noGrad, Random, repeatOverTime, show, tensor, Tensor, upsampleNearest } from "../engine/index.ts";
 import { AllConvBlock, ConvBlock, DownSampling, SpikingConv, type BlockOptions } from "../nn/blocks.ts";
 import { perTimestep, type NormOptions } from "../nn/layers.ts";
 import { Module } from "../nn/module.ts";
 import { ilif } from "../nn/neurons.ts";
-import type { Neuron } from "../engine/index.ts";
+import type { Kept, Neuron } from "../engine/index.ts";
 import { DetectHead, SpikeSPPF, type Prediction } from "./head.ts";
 
 /** How deep and wide a SpikeYOLO is. Channels of the stages are int(128 width), int(256 width), int(512 width), int(1024 width). */
@@ -30,6 +30,8 @@ export interface SpikeYOLOConfig extends SpikeYOLOSize {
   readonly norm: NormOptions;
   /** Whether blocks are run again in the backward pass, so that only what they were given is kept: less memory, about a third more time, the same gradients. */
   readonly checkpointing: boolean;
+  /** How outputs of convolutions are kept for the backward pass: "f16" takes half the memory, its gradients have errors of some 1e-3. */
+  readonly activations: Kept;
   /** Seed of the initial weights. */
   readonly seed: number;
 }
@@ -47,7 +49,7 @@ export const spikeYOLO = {
   tiny: { depth: 0.17, width: 0.125, maxChannels: 1024, lastRatio: 1 },
 } as const satisfies Record<string, SpikeYOLOSize>;
 
-const defaults = { classes: 80, T: 1, D: 4, norm: { eps: 1e-3, momentum: 0.03 }, checkpointing: false, seed: 0 };
+const defaults = { classes: 80, T: 1, D: 4, norm: { eps: 1e-3, momentum: 0.03 }, checkpointing: false, activations: "f32" as Kept, seed: 0 };
 
 /** Strides of the three levels at which objects are found. */
 export const STRIDES = [8, 16, 32] as const;
@@ -127,7 +129,7 @@ export class SpikeYOLO extends Module {
   }
 
   /** Raw predictions of the three levels, averaged over time. */
-  forward(input: DetectorInput): Prediction { return lean(() => this.layers(input)); }
+  forward(input: DetectorInput): Prediction { return keepingAs(this.config.activations, () => lean(() => this.layers(input))); }
 
   private layers(input: DetectorInput): Prediction {
     const x = this.sequence(input);                                  // [T, B, H, W, 3]          shapes at width 0.5

@@ -1,5 +1,5 @@
 /** Recomputation in place of memory, after Chen et al., "Training deep nets with sublinear memory cost" (arXiv:1604.06174). */
-import { stretch } from "./lean.ts";
+import { keepingAs, keptAs, stretch } from "./lean.ts";
 import { isRecording, record, type OpSpec, type Value } from "./op.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -17,10 +17,10 @@ const spec: OpSpec<readonly Value[], undefined, Tensor, readonly Value[]> = {
  * leave alone where `isRecomputing()`.
  */
 export function checkpoint(run: () => Tensor): Tensor {
-  const { result, trace } = stretch(run, "nothing");
+  const kept = keptAs(), { result, trace } = stretch(run, "nothing");
   if (!isRecording() || !result.requiresGrad) return result;
   const inside = new Set<Value>(trace.nodes.map(({ output }) => output));
   const given = [...trace.inputs].filter((input) => !inside.has(input) && !input.life.ended);
-  record({ spec, inputs: given, attributes: undefined, saved: given, output: result, redo: run });
+  record({ spec, inputs: given, attributes: undefined, saved: given, output: result, redo: () => keepingAs(kept, run) });
   return result;
 }

@@ -11,13 +11,28 @@ import { host } from "./host.ts";
 import { Block, type Life } from "./memory.ts";
 import { runAgain, Trace, tracing, type Inputs, type Node, type Value } from "./op.ts";
 import { Spikes } from "./spikes.ts";
-import { Tensor } from "./tensor.ts";
+import { empty, Tensor } from "./tensor.ts";
 
 /** A stretch of the forward pass whose blocks are watched. */
 interface Stretch { readonly trace: Trace; readonly blocks: Map<number, Block> }
 
 /** The open stretches by the scope that they stand in. */
 const open = new WeakMap<Life, Stretch>();
+
+/** How outputs of convolutions are kept for gradients. */
+export type Kept = "f32" | "f16";
+let kind: Kept = "f32";
+export const keptAs = (): Kept => kind;
+
+/**
+ * Keeps outputs of convolutions in lean stretches as sixteen-bit floats: half the memory, gradients with errors of some 1e-3. The forward pass has the
+ * same bits.
+ */
+export function keepingAs<R>(kept: Kept, run: () => R): R {
+  const before = kind;
+  kind = kept;
+  try { return run(); } finally { kind = before; }
+}
 
 /**
  * Runs a stretch of the forward pass and keeps of it only its result and what gradients will read. Other values of it cannot be read afterwards.
@@ -45,11 +60,28 @@ export function stretch<R>(run: () => R, keeping: "gradients" | "nothing" = "gra
     if (!kept.has(block)) { outer?.blocks.delete(pointer); memory.free(block); }
     else if (!outer && given.has(block)) block.given = true;
   }
+  if (keeping === "gradients" && kind === "f16") halve(mine, given, outer);
   if (outer) {
     if (keeping === "gradients") outer.trace.nodes.push(...mine.trace.nodes);
     for (const input of mine.trace.inputs) outer.trace.inputs.add(input);
   }
   return { result, trace: mine.trace };
+}
+
+/** Outputs that may be halved, and that nobody but gradients will read any more, as sixteen-bit floats. */
+function halve({ trace, blocks }: Stretch, given: ReadonlySet<Life>, outer: Stretch | undefined): void {
+  const { memory, kernels } = host(), whole = new Set(trace.nodes.flatMap((node) => (node.redo ? [...livesIn(node.saved)] : [])));
+  for (const { spec, output } of trace.nodes) {
+    const { life } = output;
+    if (!spec.halvable || !(output instanceof Tensor) || !(life instanceof Block) || life.ended || given.has(life) || whole.has(life) || !blocks.has(life.pointer)) continue;
+    const made = new Map<number, Block>(), before = memory.watch(made), { ptr } = memory.room(2 * output.size);
+    memory.watch(before);
+    life.half = made.get(ptr)!;
+    kernels.f16_from_f32(output.size, output.ptr, ptr);
+    outer?.blocks.delete(life.pointer);
+    outer?.blocks.set(ptr, life.half);
+    memory.free(life);
+  }
 }
 
 function* livesIn(value: unknown): Generator<Life> {
@@ -80,7 +112,8 @@ export function bytesKeptBy(roots: readonly Value[]): Map<Node, number> {
   }
   const kept = new Set([...nodes].flatMap((node) => [...livesReadBy(node)])), bytes = new Map<Node, number>();
   for (const node of [...nodes].sort((a, b) => a.order - b.order)) {
-    for (const life of [node.output.life, ...livesIn(node.attributes), ...livesIn(node.saved)]) {
+    const { life } = node.output, half = life instanceof Block && life.half;
+    for (const life of [half || node.output.life, ...livesIn(node.attributes), ...livesIn(node.saved)]) {
       if (life instanceof Block && kept.delete(life)) bytes.set(node, (bytes.get(node) ?? 0) + life.bytes);
     }
   }
@@ -98,7 +131,11 @@ export function* livesReadBy({ spec: { reads }, inputs, attributes, saved, outpu
 
 function* origins(value: Value | undefined): Generator<Life> {
   const node = value?.node;
-  if (!node?.spec.again) { if (value) yield value.life; return; }
+  if (!node?.spec.again) {
+    if (value) yield value.life;
+    if (value?.life instanceof Block && value.life.half) yield value.life.half;
+    return;
+  }
   for (const input of node.inputs) yield* origins(input);
   yield* livesIn(node.attributes);
   yield* livesIn(node.saved);
@@ -119,8 +156,15 @@ export function present({ spec: { reads }, inputs }: Node): { inputs: Inputs; ma
 }
 
 function remade(value: Value, made: Tensor[]): Value {
-  const { node } = value;
-  if (!value.life.ended || !node?.spec.again) return value;
+  const { node, life } = value;
+  if (!life.ended) return value;
+  if (life instanceof Block && life.half && node && !node.spec.again) {
+    const x = empty(value.shape);
+    host().kernels.f16_to_f32(x.size, life.half.pointer, x.ptr);
+    made.push(x);
+    return x;
+  }
+  if (!node?.spec.again) return value;
   const before = made.length, again = runAgain(node, node.inputs.map((input) => input && remade(input, made)));
   // what stood between is not wanted any more, unless this is a view of it
   const { memory, bytes } = host(), views = made.slice(before).filter(({ ptr }) => ptr === again.ptr);

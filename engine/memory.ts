@@ -32,6 +32,8 @@ export const FOREVER = new Life();
 export class Block extends Life {
   /** It was handed to the caller, and stays until the scope ends. */
   given = false;
+  /** Where its values stand as sixteen-bit floats, once they do: then it has ended itself. */
+  half: Block | undefined;
   constructor(scope: Life, readonly pointer: number, readonly bytes: number) { super(scope); }
 }
 

@@ -33,6 +33,8 @@ export interface OpSpec<I extends Inputs, Attributes, Output extends Value, Save
   readonly reads?: { readonly inputs?: readonly number[]; readonly output?: boolean };
   /** Cheap enough to run again where `backward` wants an output that was not kept. It saves nothing and changes nothing. */
   readonly again?: boolean;
+  /** Its output may be kept for `backward` in sixteen bits where that is asked for (`keepingAs`). */
+  readonly halvable?: boolean;
   /** One gradient per input, in order; undefined where there is none. */
   backward(dy: Tensor, inputs: I, passed: Passed<Output, Attributes, Saved>): readonly (Tensor | undefined)[];
 }

@@ -27,6 +27,7 @@ const cases: [string, PlannedTraining][] = [
   ["tiny, 2 of 128, T 4", { model: { ...tiny, T: 4 }, batch: 2, imgsz: 128 }],
   ["small, 2 of 192", { model: small, batch: 2, imgsz: 192 }],
   ["small, 2 of 192, checkpointing", { model: { ...small, checkpointing: true }, batch: 2, imgsz: 192 }],
+  ["small, 2 of 192, f16", { model: { ...small, activations: "f16" }, batch: 2, imgsz: 192 }],
   ["tiny, 3 of 160, T 2, checkpointing", { model: { ...tiny, T: 2, checkpointing: true }, batch: 3, imgsz: 160 }],
 ];
 
@@ -43,12 +44,15 @@ describe("a plan of training", () => {
     expect(showPlan(plan)).toMatch(/^memory: parameters \d+ MB \+ optimizer \d+ MB \+ activations \d+ MB \+ workspace \d+ MB = \d+ MB$/);
   });
 
-  test("grows with the batch, the image and T, and shrinks with checkpointing", () => {
+  test("grows with the batch, the image and T, and shrinks with checkpointing and with f16", () => {
     const base: PlannedTraining = { model: tiny, batch: 4, imgsz: 128 }, held = (training: PlannedTraining) => planTraining(training).activations;
-    expect(held({ ...base, batch: 8 }) / held(base)).toBeCloseTo(2, 1);
-    expect(held({ ...base, imgsz: 256 }) / held(base)).toBeCloseTo(4, 0);
-    expect(held({ ...base, model: { ...tiny, T: 2 } }) / held(base)).toBeCloseTo(2, 1);
+    for (const [larger, times] of [[{ batch: 8 }, 2], [{ imgsz: 256 }, 4], [{ model: { ...tiny, T: 2 } }, 2]] as const) {
+      const ratio = held({ ...base, ...larger }) / held(base);
+      expect(ratio).toBeGreaterThan(0.95 * times);
+      expect(ratio).toBeLessThan(1.01 * times);
+    }
     expect(held({ ...base, model: { ...tiny, checkpointing: true } })).toBeLessThan(0.6 * held(base));
+    expect(held({ ...base, model: { ...tiny, activations: "f16" } })).toBeLessThan(0.7 * held(base));
   });
 
   test("needs no kernels, and leaves those that are loaded alone", async () => {
