@@ -7,7 +7,7 @@ export { Spikes, type EventLists, type SpikeStatistics } from "./spikes.ts";
 export { defineOp, isRecomputing, isRecording, noGrad, scope, type Op, type OpSpec, type Value } from "./op.ts";
 export { checkpoint } from "./checkpointing.ts";
 export { rehearse } from "./rehearsal.ts";
-export { bytesKeptBy, keepingAs, lean, type Kept } from "./lean.ts";
+export { bytesKeptBy, keepAll, keepingAs, lean, type Kept } from "./lean.ts";
 export { backward } from "./backward.ts";
 export { gradcheck, type CheckedInput, type GradcheckOptions } from "./gradcheck.ts";
 export { Random } from "./random.ts";
