@@ -165,7 +165,7 @@ describe("what people get wrong", () => {
     ["a run folder that cannot be", () => ["train", "train=8", "batch=8", "out=/dev/null/run"], "run: cannot make files in /dev/null/run: not a directory (ENOTDIR); choose another folder with out=PATH"],
     ["a run folder that is taken", () => ["train", "train=8", "batch=8", `out=${at("whole")}`], /^run: .*whole is not empty \(it holds args\.json, report\.json, results\.csv, \.\.\.\); choose another folder, or go on with resume=/],
     ["another option beside resume", () => ["train", `resume=${at("whole")}`, "lr0=0.5"], /^train: resume= goes on with the options of .*last\.safetensors; beside it only epochs, data and memory can be given, not lr0$/],
-    ["a batch that does not fit into the memory", () => ["train", ...TINY, "batch=512", "memory=150"], /^train: memory: batch 512 at 64 x 64 needs \d+ MB, the limit is 150 MB; batch=\d+ fits, and checkpointing=true takes less$/],
+    ["a batch that does not fit into the memory", () => ["train", "train=48", "val=8", "test=8", "imgsz=64", "batch=512", "memory=150"], /^train: memory: batch 512 at 64 x 64 needs \d+ MB, the limit is 150 MB; batch=\d+ fits, and checkpointing=true takes less$/],
     ["a run that is not there", () => ["train", "resume=runs/none"], "checkpoint: cannot open runs/none: no such file or directory (ENOENT)"],
     ["no weights", () => ["val"], "val: weights is missing; give weights=RUN_FOLDER or weights=CHECKPOINT"],
     ["no source", () => ["predict", `weights=${at("whole")}`], "predict: source is missing; give source=PICTURE or source=FOLDER"],
