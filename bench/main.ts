@@ -9,6 +9,7 @@
  *   step       a training step of the default network
  *   model      SpikeYOLO-n: forward and training step, by each way of convolving spikes
  *   network    SpikeYOLO-n beside eager PyTorch: forward, and forward with backward
+ *   footprint  memory of a training step of SpikeYOLO-n: kept for backward, linear memory, process
  *   winograd   input gradients by Winograd and of strided convolutions, against taps
  *   masked     input gradients of 1x1 convolutions through open windows alone, against the dense product
  *   integers   int8 dense and int16 sparse convolutions against float32
@@ -38,6 +39,7 @@ const BENCHES: Record<string, () => Promise<{ run(args: readonly string[]): Prom
   model: () => import("./model.ts"),
   fold: () => import("./fold.ts"),
   metrics: () => import("./metrics.ts"),
+  footprint: () => import("./footprint.ts"),
   datasets: () => import("./datasets.ts"),
 };
 

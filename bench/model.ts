@@ -46,7 +46,7 @@ export function settle(model: SpikeYOLO, forward: () => unknown): { least: numbe
 /** Spikes that convolutions read in one forward pass. */
 function firings(forward: () => unknown): Spikes[] {
   const seen: Spikes[] = [];
-  observeConvolutions((_, x) => { if (x instanceof Spikes) seen.push(x); }, forward);
+  observeConvolutions((_, x) => { if (x instanceof Spikes) { x.statistics(); seen.push(x); } }, forward);
   return seen;
 }
 

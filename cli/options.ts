@@ -24,6 +24,8 @@ const oneOf = <S extends string>(...names: readonly S[]): Kind<S> => ({
   read: (text) => names.find((name) => name === text),
 });
 
+const yesOrNo: Kind<boolean> = { expected: "true or false", read: (text) => (text === "true" ? true : text === "false" ? false : undefined) };
+
 const path: Kind<string> = { expected: "a path", read: (text) => (text.includes("\0") ? undefined : text) };
 const name: Kind<string> = { expected: "a name without slashes", read: (text) => (/^[^/\\\0]+$/.test(text) && !/^\.+$/.test(text) ? text : undefined) };
 
@@ -54,6 +56,9 @@ export const commands = {
       D: option(whole(1, 15), `largest integer that a neuron emits (${embedded.D})`),
       lr0: option(real(0.000001, 10), `learning rate (${either("lr0")})`),
       arithmetic: option(arithmetic, `strict: the same bits on every machine (${embedded.arithmetic})`),
+      checkpointing: option(yesOrNo, `less memory, more time, the same result (${embedded.checkpointing})`),
+      memory: option(whole(1, 4294), "MB that the engine may take (4/5 of the machine's)"),
+      activations: option(oneOf("f32", "f16"), `how they are kept for gradients (${embedded.activations})`),
       train: option(pictures, `embedded pictures to train on (${embedded.train})`),
       val: option(pictures, `embedded pictures to validate on (${embedded.val})`),
       test: option(pictures, `embedded pictures for the final report (${embedded.test})`),

@@ -2,7 +2,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { readRegular } from "../datasets/file.ts";
-import { expectResumable, savedProgress, spikeYOLO, SpikeYOLO, type SavedProgress, type TrainRecipe } from "../detection/index.ts";
+import { expectResumable, savedProgress, spikeYOLO, SpikeYOLO, type SavedProgress, type SpikeYOLOConfig, type SpikeYOLOSize, type TrainRecipe } from "../detection/index.ts";
 import { FormatError, loadCheckpoint, restore, WrongModelError, type Checkpoint } from "../nn/index.ts";
 import { parseOptions, type Values } from "./options.ts";
 import { settingsOf, type Settings } from "./recipes.ts";
@@ -60,9 +60,11 @@ export function modelOf(run: SavedRun): SpikeYOLO {
   return model;
 }
 
-export function newModel({ model, T, D, seed }: Settings, classes: number): SpikeYOLO {
-  return new SpikeYOLO({ ...spikeYOLO[model], T, D, seed, classes });
-}
+export function newModel(settings: Settings, classes: number): SpikeYOLO { return new SpikeYOLO(configOf(settings, classes)); }
+
+/** The record of the network that these options ask for. */
+export const configOf = ({ model, T, D, seed, checkpointing, activations }: Settings, classes: number): SpikeYOLOSize & Partial<SpikeYOLOConfig> =>
+  ({ ...spikeYOLO[model], T, D, seed, checkpointing, activations, classes });
 
 async function readBytes(path: string, inFolder: boolean): Promise<Uint8Array> {
   try {
@@ -80,7 +82,7 @@ async function readBytes(path: string, inFolder: boolean): Promise<Uint8Array> {
 function savedSettings(options: unknown): Settings {
   const given = parseOptions("train", Object.entries(record(options)).map(([key, value]) => `${key}=${String(value)}`));
   for (const key of ["model", "imgsz", "batch", "epochs"] as const) if (given[key] === undefined) throw new UserError(`the state lacks the option ${key}`);
-  const { name, out, resume, ...settings } = given;
+  const { name, out, resume, memory, ...settings } = given;
   return settingsOf(settings as Values<"train"> & Partial<Settings>);
 }
 

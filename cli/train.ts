@@ -1,7 +1,8 @@
 /** `spiketrain train`: data and model in, a run folder out. */
+import { totalmem } from "node:os";
 import { setImmediate as turn } from "node:timers/promises";
 import { encodePng, type Batch, type Picture } from "../datasets/index.ts";
-import { predict, predictionNms, train, truthsOf, type SpikeYOLO } from "../detection/index.ts";
+import { expectRoom, OverLimitError, predict, predictionNms, showPlan, train, truthsOf, type SpikeYOLO } from "../detection/index.ts";
 import { host, retrying } from "../engine/index.ts";
 import { fold } from "../nn/index.ts";
 import { inOrder, openSplit, Problems, roomForPictures, trainingData, type OpenSet } from "./data.ts";
@@ -11,7 +12,7 @@ import { epochLine, Pace, type Progress } from "./progress.ts";
 import { recipeOf, settingsOf, type Settings } from "./recipes.ts";
 import { measure, showReport } from "./report.ts";
 import { RunFolder } from "./run-folder.ts";
-import { modelOf, newModel, readRun, resume, type About, type SavedRun } from "./saved-run.ts";
+import { configOf, modelOf, newModel, readRun, resume, type About, type SavedRun } from "./saved-run.ts";
 import { Interrupted, UserError } from "./user-error.ts";
 
 export async function trainCommand(given: Values<"train">, progress: Progress, signal: AbortSignal): Promise<void> {
@@ -20,6 +21,7 @@ export async function trainCommand(given: Values<"train">, progress: Progress, s
   const room = roomForPictures(), trainSet = await openSplit(settings, "train", { classes: resumed?.classes, room }), { classes } = trainSet;
   const [valSet, testSet] = [await openSplit(settings, "val", { classes, room }), await openSplit(settings, "test", { classes, room })];
   const problems = new Problems([trainSet, valSet, testSet]);
+  const plan = planOf(settings, classes.length, given.memory);
   const data = trainingData(trainSet, valSet, settings);
   const model = newModel(settings, classes.length), about: About = { options: settings, classes };
   if (resumed) resume(resumed, model, data.batchesPerEpoch); // before anything is written
@@ -29,6 +31,7 @@ export async function trainCommand(given: Values<"train">, progress: Progress, s
   progress.say(`model ${settings.model}: ${model.parameterCount.toLocaleString("en")} parameters, T ${settings.T} x D ${settings.D}, ${classes.length} classes (${classes.slice(0, 8).join(", ")}${classes.length > 8 ? ", ..." : ""})`);
   progress.say(`data ${trainSet.name} ${trainSet.size}, ${valSet.name} ${valSet.size}, ${testSet.name} ${testSet.size} pictures at ${settings.imgsz} x ${settings.imgsz}`);
   progress.say(`run ${folder.path}: ${resumed ? `going on after ${resumed.epochs} of ${epochsOf(epochs)}` : epochsOf(epochs)}, batch ${batch}, lr0 ${recipe.lr0}, seed ${settings.seed}; ${host().build} kernels, ${host().threads} ${host().threads === 1 ? "thread" : "threads"}${host().arithmetic === "strict" ? ", strict arithmetic" : ""}`);
+  progress.say(plan);
   const news = (): string[] => [...(host().pool?.news() ?? []), ...problems.news()];
   for (const line of news()) progress.say(line);
   await folder.add("args.json", json({ ...settings, classes, recipe, node: process.version, kernels: host().build, threads: host().threads }));
@@ -60,7 +63,22 @@ export async function trainCommand(given: Values<"train">, progress: Progress, s
   for (const line of await folder.contents()) progress.say(line);
 }
 
-function starting({ name, out, resume, ...given }: Values<"train">): Settings {
+/** The memory that this training will take, in one line, if there is so much. */
+function planOf(settings: Settings, classes: number, memory: number | undefined): string {
+  const available = Math.min(totalmem(), process.constrainedMemory?.() || Infinity);
+  const limit = memory === undefined ? Math.min(2 ** 32, SHARE * available) : memory * 1e6;
+  try {
+    return showPlan(expectRoom({ model: configOf(settings, classes), batch: settings.batch, imgsz: settings.imgsz }, limit));
+  } catch (error) {
+    if (error instanceof OverLimitError) throw new UserError(`train: ${error.message}`);
+    throw error;
+  }
+}
+
+/** Of the machine's memory; the rest is for the program, the pictures and the system. */
+const SHARE = 0.8;
+
+function starting({ name, out, resume, memory, ...given }: Values<"train">): Settings {
   if (name !== undefined && out !== undefined) throw new UserError("train: name and out both say where the run goes; give one of them");
   if (given.data !== undefined) {
     const embedded = (["train", "val", "test"] as const).find((split) => given[split] !== undefined);
@@ -70,9 +88,9 @@ function starting({ name, out, resume, ...given }: Values<"train">): Settings {
 }
 
 /** The options of a run that goes on are its own; it may last longer, and its data may have moved. */
-function goingOn({ resume, epochs, data, ...rest }: Values<"train">, { options, path }: SavedRun): Settings {
+function goingOn({ resume, epochs, data, memory, ...rest }: Values<"train">, { options, path }: SavedRun): Settings {
   const [other] = Object.keys(rest);
-  if (other !== undefined) throw new UserError(`train: resume= goes on with the options of ${path}; beside it only epochs and data can be given, not ${other}`);
+  if (other !== undefined) throw new UserError(`train: resume= goes on with the options of ${path}; beside it only epochs, data and memory can be given, not ${other}`);
   if (data !== undefined && options.data === undefined) throw new UserError(`train: ${path} was trained on the embedded pictures, so data= cannot be given with it`);
   return { ...options, ...(epochs === undefined ? {} : { epochs }), ...(data === undefined ? {} : { data }) };
 }

@@ -2,7 +2,7 @@
  * What turns stage outputs into objects: pooling over several scales at once, and the decoupled head that predicts each side of a box as a
  * distribution (Li et al., arXiv:2006.04388).
  */
-import { concat, concatRows, expectation, fire, maxPool2d, meanOverTime, noGrad, Parameter, reshape, sigmoid, tensor, type Tensor } from "../engine/index.ts";
+import { concat, concatRows, expectation, fire, lean, maxPool2d, meanOverTime, noGrad, Parameter, reshape, sigmoid, tensor, type Tensor } from "../engine/index.ts";
 import { log } from "../kernels/elementary.ts";
 import { SpikingConv, type BlockOptions } from "../nn/blocks.ts";
 import { Conv2d, perTimestep } from "../nn/layers.ts";
@@ -21,8 +21,10 @@ export class SpikeSPPF extends Module {
   }
   forward(x: Tensor): Tensor {
     const pool = (y: Tensor) => perTimestep(y, (frames) => maxPool2d(frames, { kernel: this.kernel, stride: 1, padding: this.kernel >> 1 }));
-    const y0 = this.reduce.forward(x), y1 = pool(y0), y2 = pool(y1), y3 = pool(y2);
-    return this.join.forward(concat(concat(y0, y1), concat(y2, y3)));
+    return lean(() => {
+      const y0 = this.reduce.forward(x), y1 = pool(y0), y2 = pool(y1), y3 = pool(y2);
+      return this.join.forward(concat(concat(y0, y1), concat(y2, y3)));
+    });
   }
 }
 
@@ -38,8 +40,10 @@ export class Branch extends Module {
     this.predict = new Conv2d(hidden, out, 1, { bias: true });
   }
   forward(x: Tensor): Tensor {
-    const s = fire(this.conv2.forward(this.conv1.forward(x)), this.options.neuron);
-    return perTimestep(s, (frames) => this.predict.forward(frames));
+    return lean(() => {
+      const s = fire(this.conv2.forward(this.conv1.forward(x)), this.options.neuron);
+      return perTimestep(s, (frames) => this.predict.forward(frames));
+    });
   }
 }
 

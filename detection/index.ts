@@ -7,6 +7,7 @@ export { DetectionMetrics, fitness, type DetectionScores, type Truth } from "./m
 export { cocoMetrics, cocoSet, ConfusionMatrix, gen1Metrics, gen1Rules, vocMetrics, vocRules, type CocoScores, type DetectionCurves, type Gen1Scores, type VocScores } from "./metrics.ts";
 export { energy, energyConventions, type EnergyConvention, type EnergyLayer, type EnergyReport } from "./energy.ts";
 export { macsOf, profile, type LayerProfile, type Profile, type ProfileOptions } from "./profile.ts";
+export { expectRoom, largestBatch, OverLimitError, planTraining, showPlan, type MemoryPlan, type PlannedTraining } from "./plan.ts";
 export { loadReference, toReference } from "./weights.ts";
 export { countDifferences, foldFor, kernelList, picojoules, predict, type Folding, type InferenceForm, type KernelRow, type PredictOptions } from "./predictor.ts";
 export {

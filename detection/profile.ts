@@ -1,5 +1,5 @@
 /** What each convolution of a network does with a batch of images: how busy it is, what it costs, which kernel runs it, and how long each would take. */
-import { host, noGrad, observeKernels, scope, show, Spikes, withKernels, type KernelChoice, type Neuron, type Shape, type Tensor, type Value } from "../engine/index.ts";
+import { bytesKeptBy, noGrad, observeKernels, scope, show, Spikes, withKernels, type KernelChoice, type Neuron, type Shape, type Tensor, type Value } from "../engine/index.ts";
 import { Conv2d, observeConvolutions, RepConv, SepRepConv } from "../nn/index.ts";
 import { energy } from "./energy.ts";
 import type { DetectorInput, SpikeYOLO } from "./spikeyolo.ts";
@@ -33,7 +33,7 @@ export interface LayerProfile {
   readonly kernel: string;
   /** Least milliseconds of a forward pass for the whole batch: by the kernel chosen, and where there is a choice by either one, event lists and conversions included. */
   readonly milliseconds: { readonly chosen: number; readonly dense?: number; readonly sparse?: number };
-  /** Bytes that stand for the backward pass since the layer before: norm, sum, spikes and lists on the way here, and its own output. */
+  /** Bytes that stand for the backward pass since the layer before: spikes and statistics on the way here, and its own output. */
   readonly bytesKept: number;
 }
 
@@ -80,15 +80,15 @@ export function profile(model: SpikeYOLO, images: DetectorInput, { turns = 5 }: 
   }
 }
 
-/** How much more memory is in use after each layer than after the one before, when gradients are recorded. */
+/** Bytes that stand for the backward pass, by the layer that made them or the next one. */
 function bytesKept(model: SpikeYOLO, images: DetectorInput): Map<Conv2d, number> {
-  const { memory } = host(), kept = new Map<Conv2d, number>();
+  const ends: { layer: Conv2d; order: number }[] = [], kept = new Map<Conv2d, number>();
   scope(() => {
-    let before = memory.inUse;
-    observeConvolutions((layer) => {
-      kept.set(layer, memory.inUse - before);
-      before = memory.inUse;
-    }, () => model.forward(images));
+    const { box, classes } = observeConvolutions((layer, _, y) => { if (y.node) ends.push({ layer, order: y.node.order }); }, () => model.forward(images));
+    for (const [{ order }, bytes] of bytesKeptBy([box, classes])) {
+      const { layer } = ends.find((end) => order <= end.order) ?? ends[ends.length - 1];
+      kept.set(layer, (kept.get(layer) ?? 0) + bytes);
+    }
   });
   return kept;
 }

@@ -2,12 +2,12 @@
  * SpikeYOLO (Luo et al., "Integer-Valued Training and Spike-Driven Inference Spiking Neural Network for High-performance and
  * Energy-efficient Object Detection", arXiv:2407.20708). One class, sizes as records; T, D and the neuron are fields.
  */
-import { concat, noGrad, Random, repeatOverTime, show, tensor, Tensor, upsampleNearest } from "../engine/index.ts";
+import { checkpoint, concat, host, keepingAs, lean, noGrad, Random, repeatOverTime, show, tensor, Tensor, upsampleNearest } from "../engine/index.ts";
 import { AllConvBlock, ConvBlock, DownSampling, SpikingConv, type BlockOptions } from "../nn/blocks.ts";
 import { perTimestep, type NormOptions } from "../nn/layers.ts";
 import { Module } from "../nn/module.ts";
 import { ilif } from "../nn/neurons.ts";
-import type { Neuron } from "../engine/index.ts";
+import type { Kept, Neuron } from "../engine/index.ts";
 import { DetectHead, SpikeSPPF, type Prediction } from "./head.ts";
 
 /** How deep and wide a SpikeYOLO is. Channels of the stages are int(128 width), int(256 width), int(512 width), int(1024 width). */
@@ -28,6 +28,10 @@ export interface SpikeYOLOConfig extends SpikeYOLOSize {
   readonly D: number;
   readonly neuron: Neuron;
   readonly norm: NormOptions;
+  /** Whether blocks are run again in the backward pass, so that only what they were given is kept: less memory, about a third more time, the same gradients. */
+  readonly checkpointing: boolean;
+  /** How outputs of convolutions are kept for the backward pass: "f16" takes half the memory, its gradients have errors of some 1e-3. */
+  readonly activations: Kept;
   /** Seed of the initial weights. */
   readonly seed: number;
 }
@@ -45,7 +49,7 @@ export const spikeYOLO = {
   tiny: { depth: 0.17, width: 0.125, maxChannels: 1024, lastRatio: 1 },
 } as const satisfies Record<string, SpikeYOLOSize>;
 
-const defaults = { classes: 80, T: 1, D: 4, norm: { eps: 1e-3, momentum: 0.03 }, seed: 0 };
+const defaults = { classes: 80, T: 1, D: 4, norm: { eps: 1e-3, momentum: 0.03 }, checkpointing: false, activations: "f32" as Kept, seed: 0 };
 
 /** Strides of the three levels at which objects are found. */
 export const STRIDES = [8, 16, 32] as const;
@@ -59,8 +63,7 @@ function repeats(n: number, depth: number): number {
 
 const times = <M>(n: number, make: () => M): M[] => Array.from({ length: n }, make);
 
-/** A stage: blocks one after the other. */
-const through = (blocks: readonly { forward(x: Tensor): Tensor }[], x: Tensor): Tensor => blocks.reduce((y, block) => block.forward(y), x);
+interface Block { forward(x: Tensor): Tensor }
 
 const upsample = (x: Tensor): Tensor => perTimestep(x, (frames) => upsampleNearest(frames, { factor: 2 }));
 
@@ -121,26 +124,34 @@ export class SpikeYOLO extends Module {
     this.down4to5 = new SpikingConv(c3, c3, 3, 2, options);
     this.out5 = new ConvBlock(c4, lastRatio, 7, options);
     this.head = new DetectHead(classes, [c2, c3, c4], STRIDES, options);
-    this.initialize(new Random(this.config.seed));
+    if (!host().rehearsal) this.initialize(new Random(this.config.seed));
     this.head.initializeBiases();
   }
 
   /** Raw predictions of the three levels, averaged over time. */
-  forward(input: DetectorInput): Prediction {
+  forward(input: DetectorInput): Prediction { return keepingAs(this.config.activations, () => lean(() => this.layers(input))); }
+
+  private layers(input: DetectorInput): Prediction {
     const x = this.sequence(input);                                  // [T, B, H, W, 3]          shapes at width 0.5
-    const p2 = through(this.stage2, this.stem.forward(x));           // [T, B, H/4,  W/4,   64]
-    const p3 = through(this.stage3, this.down3.forward(p2));         // [T, B, H/8,  W/8,  128]
-    const p4 = through(this.stage4, this.down4.forward(p3));         // [T, B, H/16, W/16, 256]
-    const p5 = this.pool5.forward(through(this.stage5, this.down5.forward(p4))); // [T, B, H/32, W/32, 512]
+    const p2 = this.through(this.stage2, this.stem.forward(x));           // [T, B, H/4,  W/4,   64]
+    const p3 = this.through(this.stage3, this.down3.forward(p2));         // [T, B, H/8,  W/8,  128]
+    const p4 = this.through(this.stage4, this.down4.forward(p3));         // [T, B, H/16, W/16, 256]
+    const p5 = this.pool5.forward(this.through(this.stage5, this.down5.forward(p4))); // [T, B, H/32, W/32, 512]
 
     const l5 = this.lateral5.forward(p5);                            // [T, B, H/32, W/32, 256]
-    const t4 = concat(this.topDown4.forward(upsample(l5)), p4);      // [T, B, H/16, W/16, 512]
+    const t4 = concat(this.through([this.topDown4], upsample(l5)), p4);      // [T, B, H/16, W/16, 512]
     const l4 = this.lateral4.forward(t4);                            // [T, B, H/16, W/16, 128]
-    const t3 = concat(this.topDown3.forward(upsample(l4)), p3);      // [T, B, H/8,  W/8,  256]
-    const n3 = this.out3.forward(this.lateral3.forward(t3));         // [T, B, H/8,  W/8,  128]
-    const n4 = this.out4.forward(concat(this.down3to4.forward(n3), l4)); // [T, B, H/16, W/16, 256]
-    const n5 = this.out5.forward(concat(this.down4to5.forward(n4), l5)); // [T, B, H/32, W/32, 512]
+    const t3 = concat(this.through([this.topDown3], upsample(l4)), p3);      // [T, B, H/8,  W/8,  256]
+    const n3 = this.through([this.out3], this.lateral3.forward(t3));         // [T, B, H/8,  W/8,  128]
+    const n4 = this.through([this.out4], concat(this.down3to4.forward(n3), l4)); // [T, B, H/16, W/16, 256]
+    const n5 = this.through([this.out5], concat(this.down4to5.forward(n4), l5)); // [T, B, H/32, W/32, 512]
     return this.head.forward([n3, n4, n5]);
+  }
+
+  /** A stage: blocks one after the other. */
+  private through(blocks: readonly Block[], x: Tensor): Tensor {
+    const { checkpointing } = this.config;
+    return lean(() => blocks.reduce((y, block) => (checkpointing ? checkpoint(() => block.forward(y)) : block.forward(y)), x));
   }
 
   /** Decoded boxes and class scores, without gradients: [B, A, 4 + classes], centre x, centre y, width, height in pixels, then scores 0..1. */

@@ -3,13 +3,15 @@
  * This file knows no op by name.
  */
 import { host } from "./host.ts";
-import { withRecording, type Node, type Value } from "./op.ts";
+import { lastReads, lean, present } from "./lean.ts";
+import { Block } from "./memory.ts";
+import { recompute, withRecording, type Node, type Value } from "./op.ts";
 import { show } from "./shape.ts";
 import { empty, full, Tensor } from "./tensor.ts";
 
 /**
  * Gradients of the sum over roots of <seed, root> (seed 1 for a scalar root), with respect to every tensor made with `requiresGrad`.
- * Parameters add to what they have gathered; other tensors get `grad` anew.
+ * Parameters add to what they have gathered; other tensors get `grad` anew. What stretches of the forward pass kept (lean.ts) is freed on the way.
  */
 export function backward(roots: Tensor | readonly Tensor[], seeds?: readonly Tensor[]): void {
   const all = roots instanceof Tensor ? [roots] : roots;
@@ -21,17 +23,36 @@ export function backward(roots: Tensor | readonly Tensor[], seeds?: readonly Ten
       gradients.hold(seed); // for good: the caller's seed is not ours to reuse
       gradients.add(root, seed);
     });
-    for (const node of latestFirst(all)) {
-      const dy = gradients.take(node.output);
-      if (dy) distribute(node, dy, gradients);
-    }
+    walk(latestFirst(all), gradients);
   });
 }
 
+/** Hands gradients through nodes, and what only they read back to the memory. */
+function walk(nodes: readonly Node[], gradients: Gradients): void {
+  const { memory } = host(), after = lastReads(nodes);
+  nodes.forEach((node, i) => {
+    const dy = gradients.take(node.output);
+    if (dy && node.redo) redo(node.redo, dy, gradients);
+    else if (dy) distribute(node, dy, gradients);
+    for (const block of after[i]) memory.free(block);
+  });
+}
+
+/** Goes through what a checkpoint ran, once it has run again. */
+function redo(run: () => Value, dy: Tensor, gradients: Gradients): void {
+  const { result, since } = recompute(() => lean(run)), { life } = result;
+  if (life instanceof Block) life.given = false;
+  gradients.add(result, dy);
+  gradients.release(dy);
+  walk(latestFirst([result], since), gradients);
+  if (life instanceof Block) host().memory.free(life);
+}
+
 function distribute(node: Node, dy: Tensor, gradients: Gradients): void {
-  const { spec, inputs, attributes, saved, output } = node;
-  const needs = inputs.map((input) => input?.requiresGrad === true);
-  const results = host().memory.withWorkspace(() => spec.backward(dy, inputs, { output, attributes, saved, needs }));
+  const { spec, inputs, attributes, saved, output } = node, { memory, bytes } = host();
+  const needs = inputs.map((input) => input?.requiresGrad === true), seen = present(node);
+  const results = memory.withWorkspace(() => spec.backward(dy, seen.inputs, { output, attributes, saved, needs }));
+  for (const { ptr, size } of seen.made) memory.recycle(ptr, size * bytes);
   for (const gradient of results) if (gradient) gradients.hold(gradient);
   inputs.forEach((input, i) => {
     const gradient = results[i];
@@ -45,12 +66,12 @@ function distribute(node: Node, dy: Tensor, gradients: Gradients): void {
   gradients.release(dy);
 }
 
-/** Every node that the roots came from, in the reverse of the order in which they ran. */
-function latestFirst(roots: readonly Value[]): Node[] {
+/** Every node that the roots came from, those before `since` left out, in the reverse of the order in which they ran. */
+function latestFirst(roots: readonly Value[], since = 0): Node[] {
   const found = new Set<Node>();
   const waiting = roots.map((root) => root.node);
   for (let node = waiting.pop(); waiting.length || node; node = waiting.pop()) {
-    if (!node || found.has(node)) continue;
+    if (!node || node.order < since || found.has(node)) continue;
     found.add(node);
     for (const input of node.inputs) if (input?.node) waiting.push(input.node);
   }

@@ -24,6 +24,8 @@ export interface Host {
   readonly crossovers: Crossovers;
   /** The other threads, where there are any. */
   readonly pool?: Pool;
+  /** Kernels do nothing here: values mean nothing, and need not be written (rehearsal.ts). */
+  readonly rehearsal?: boolean;
   /** Ends the workers, where there are any. */
   stop(): Promise<void>;
 }

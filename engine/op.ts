@@ -9,7 +9,7 @@ import { emptySpikes, Spikes } from "./spikes.ts";
 import { empty, Tensor } from "./tensor.ts";
 
 export type Value = Tensor | Spikes;
-type Inputs = readonly (Value | undefined)[];
+export type Inputs = readonly (Value | undefined)[];
 
 /** What `backward` may look at beside the inputs. */
 export interface Passed<Output, Attributes, Saved> {
@@ -29,6 +29,12 @@ export interface OpSpec<I extends Inputs, Attributes, Output extends Value, Save
   /** What is kept for the gradient beside inputs and output; allocated before `forward` fills it. */
   saves?(inputs: I, attributes: Attributes, shape: Shape): Saved;
   forward(k: Kernels, inputs: I, output: Output, attributes: Attributes, saved: Saved): void;
+  /** Whose values `backward` reads: inputs by number, and the output; without it, all of them. What nobody reads need not be kept (lean.ts). */
+  readonly reads?: { readonly inputs?: readonly number[]; readonly output?: boolean };
+  /** Cheap enough to run again where `backward` wants an output that was not kept. It saves nothing and changes nothing. */
+  readonly again?: boolean;
+  /** Its output may be kept for `backward` in sixteen bits where that is asked for (`keepingAs`). */
+  readonly halvable?: boolean;
   /** One gradient per input, in order; undefined where there is none. */
   backward(dy: Tensor, inputs: I, passed: Passed<Output, Attributes, Saved>): readonly (Tensor | undefined)[];
 }
@@ -42,6 +48,8 @@ export interface Node {
   readonly output: Value;
   /** Later nodes have larger numbers. */
   readonly order: number;
+  /** Makes the output again with a graph of its own, through which the gradient goes (checkpointing.ts). */
+  readonly redo?: () => Value;
 }
 
 type Arguments<I extends Inputs, Attributes> = Attributes extends undefined ? [...inputs: I] : [...inputs: I, attributes: Attributes];
@@ -70,6 +78,20 @@ export function defineOp<I extends Inputs, Attributes = undefined, Output extend
 
 let order = 0;
 let recording = true;
+let trace: Trace | undefined;
+
+/** What ran while somebody watched: nodes in their order, and everything that they were given. */
+export class Trace {
+  readonly nodes: Node[] = [];
+  readonly inputs = new Set<Value>();
+}
+
+/** Runs and notes in `into` what is applied. */
+export function tracing<R>(into: Trace, run: () => R): R {
+  const before = trace;
+  trace = into;
+  try { return run(); } finally { trace = before; }
+}
 
 /** Whether ops remember how to give gradients back. */
 export const isRecording = (): boolean => recording;
@@ -83,6 +105,18 @@ export function withRecording<R>(on: boolean, run: () => R): R {
   try { return run(); } finally { recording = before; }
 }
 
+let recomputing = false;
+
+/** Whether what runs now ran before, and is run again for its gradient: it must change nothing that it changed then. */
+export const isRecomputing = (): boolean => recomputing;
+
+/** Runs a part of the forward pass once more, with a graph; and the number that its first node has. */
+export function recompute<R>(run: () => R): { result: R; since: number } {
+  const before = recomputing, since = order;
+  recomputing = true;
+  try { return { result: withRecording(true, run), since }; } finally { recomputing = before; }
+}
+
 function apply<I extends Inputs, Attributes, Output extends Value, Saved>(spec: OpSpec<I, Attributes, Output, Saved>, inputs: I, attributes: Attributes): Output {
   const { kernels, memory } = host();
   for (const input of inputs) if (input) expectHere(spec.name, input);
@@ -94,10 +128,23 @@ function apply<I extends Inputs, Attributes, Output extends Value, Saved>(spec: 
   const output = spec.output?.(shape, inputs, attributes) ?? (empty(shape) as Output);
   const saved = spec.saves?.(inputs, attributes, shape) as Saved;
   memory.withWorkspace(() => spec.forward(kernels, inputs, output, attributes, saved));
-  if (recording && inputs.some((input) => input?.requiresGrad)) {
-    output.requiresGrad = true;
-    output.node = { spec, inputs, attributes, saved, output, order: order++ };
-  }
+  if (recording && inputs.some((input) => input?.requiresGrad)) record({ spec, inputs, attributes, saved, output });
+  if (trace) for (const input of inputs) if (input) trace.inputs.add(input);
+  return output;
+}
+
+/** Makes a value the output of a node. */
+export function record(node: Omit<Node, "order">): void {
+  const made = { ...node, order: order++ };
+  made.output.requiresGrad = true;
+  made.output.node = made;
+  trace?.nodes.push(made);
+}
+
+/** The output of a node once more, from inputs with the values that it was given. */
+export function runAgain({ spec, attributes, saved, output: { shape } }: Node, inputs: Inputs): Value {
+  const { kernels, memory } = host(), output: Value = spec.output?.(shape, inputs, attributes) ?? empty(shape);
+  memory.withWorkspace(() => spec.forward(kernels, inputs, output, attributes, saved));
   return output;
 }
 
@@ -135,7 +182,7 @@ export function scope<R>(run: () => R): R {
 }
 
 function collect(value: unknown, into: Map<Tensor, ArrayLike<number>>): void {
-  if (value instanceof Tensor) { if (value.life === host().memory.life) into.set(value, value.data.slice()); }
+  if (value instanceof Tensor) { if ((value.life.scope ?? value.life) === host().memory.life) into.set(value, value.data.slice()); }
   else if (Array.isArray(value)) for (const item of value) collect(item, into);
   else if (isRecord(value)) for (const item of Object.values(value)) collect(item, into);
 }

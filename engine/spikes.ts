@@ -1,6 +1,6 @@
 /** What neurons emit: one byte per element, and lists of the events in it. */
 import { host, type Host } from "./host.ts";
-import type { Life } from "./memory.ts";
+import { endOf, type Life } from "./memory.ts";
 import type { Node } from "./op.ts";
 import { lastAxis, show, sizeOf, type Shape } from "./shape.ts";
 
@@ -25,8 +25,8 @@ interface Firing {
   /** See Spikes. */
   readonly gradientWhereOpen?: boolean;
   lists?: EventLists;
-  /** The life of the memory that the lists stand in. */
-  listsLife?: Life;
+  /** The lives of the memory that the lists stand in. */
+  listsLives?: readonly Life[];
   statistics?: SpikeStatistics;
 }
 
@@ -74,11 +74,12 @@ export class Spikes {
   /** The event lists, built on first use, and again where the scope that they were built in has ended. */
   events(): EventLists {
     const { firing, home: { memory, kernels } } = this;
-    if (!firing.lists || firing.listsLife!.ended) {
-      const { lists, pixels, C } = this.blankLists((bytes) => memory.allocate(bytes));
+    if (!firing.lists || firing.listsLives!.some(({ ended }) => ended)) {
+      const lives: Life[] = [];
+      const { lists, pixels, C } = this.blankLists((bytes) => { const { ptr, life } = memory.room(bytes); lives.push(life); return ptr; });
       kernels.spike_events(Math.ceil(pixels / RUN), this.ptr, lists.events, lists.spans, pixels, C);
       firing.lists = lists;
-      firing.listsLife = memory.life;
+      firing.listsLives = lives;
     }
     return firing.lists;
   }
@@ -99,7 +100,7 @@ export class Spikes {
   }
 
   expectAlive(): void {
-    if (this.life.ended) throw new Error(`spikes ${show(this.shape)}: their scope has ended; read them inside`);
+    if (this.life.ended) throw new Error(`spikes ${show(this.shape)}: ${endOf(this.life, "their")}`);
   }
 
   private blankLists(take: (bytes: number) => number): { lists: EventLists; pixels: number; C: number } {
@@ -110,6 +111,7 @@ export class Spikes {
   }
 
   private count(): SpikeStatistics {
+    this.expectAlive();
     const { memory, kernels } = this.home;
     return memory.withWorkspace(() => {
       const blocks = Math.ceil(this.size / COUNTED), partial = memory.workspace(24 * blocks), n = this.size || 1;
@@ -123,6 +125,6 @@ export class Spikes {
 
 /** Uninitialised spikes of the innermost scope. */
 export function emptySpikes(shape: Shape, D: number, { gradientWhereOpen = false } = {}): Spikes {
-  const h = host();
-  return new Spikes(shape, h.memory.allocate(sizeOf(shape)), D, h.memory.life, h, { gradientWhereOpen });
+  const h = host(), { ptr, life } = h.memory.room(sizeOf(shape));
+  return new Spikes(shape, ptr, D, life, h, { gradientWhereOpen });
 }

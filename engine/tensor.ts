@@ -1,6 +1,6 @@
 /** Real numbers in linear memory, with the op that made them. */
 import { host, type Host } from "./host.ts";
-import { FOREVER, type Life } from "./memory.ts";
+import { endOf, FOREVER, type Life } from "./memory.ts";
 import type { Node } from "./op.ts";
 import { sizeOf, show, type Shape } from "./shape.ts";
 
@@ -45,14 +45,14 @@ export class Tensor {
   }
 
   expectAlive(): void {
-    if (this.life.ended) throw new Error(`tensor ${show(this.shape)}: its scope has ended; return it from the scope, or read it inside`);
+    if (this.life.ended) throw new Error(`tensor ${show(this.shape)}: ${endOf(this.life, "its")}`);
   }
 }
 
 /** An uninitialised tensor of the innermost scope. */
 export function empty(shape: Shape): Tensor {
-  const h = host();
-  return new Tensor(shape, h.memory.allocate(sizeOf(shape) * h.bytes), h.memory.life, h);
+  const h = host(), { ptr, life } = h.memory.room(sizeOf(shape) * h.bytes);
+  return new Tensor(shape, ptr, life, h);
 }
 
 /** An uninitialised tensor of the op that runs now; its memory is gone when that op returns. */
@@ -92,7 +92,7 @@ export class Parameter extends Tensor {
   constructor(shape: Shape, readonly role: Role = "weight", values?: ArrayLike<number>) {
     const h = host();
     super(shape, h.memory.persistent(sizeOf(shape) * h.bytes), FOREVER, h, true);
-    if (values) this.data.set(values); else this.data.fill(0);
+    if (values) this.data.set(values); else h.kernels.f32_fill(this.size, this.ptr, 0);
   }
 
   override get grad(): Tensor | undefined { return this.filled ? this.gradient : undefined; }

@@ -39,6 +39,11 @@ export interface Kernels {
   /** dx = dy * y * (1 - y) */
   f32_sigmoid_backward: Kernel<[y: Ptr, dy: Ptr, dx: Ptr]>;
 
+  /** h = x as sixteen-bit floats (u16), to nearest, ties to even; NaN becomes 0x7e00 */
+  f16_from_f32: Kernel<[x: Ptr, h: Ptr]>;
+  /** x = h, sixteen-bit floats (u16) */
+  f16_to_f32: Kernel<[h: Ptr, x: Ptr]>;
+
   // ── rows and time: copies, broadcasts, sums ─────────────────────────────────────────────────────────────────────
   /** n rows of `width` elements: y[row][i] = x[row][i]. Concatenation, slicing, and their gradients. */
   f32_copy_columns: Kernel<[x: Ptr, ldx: Int, y: Ptr, ldy: Int, width: Int]>;

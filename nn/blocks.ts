@@ -2,9 +2,9 @@
  * The meta SNN blocks of SpikeYOLO (Luo et al., arXiv:2407.20708, sec. 3.2). All shapes are [T, B, H, W, C].
  *
  * Residuals travel as membrane current, never as spikes: every block takes a current and returns one, and fires inside, before each
- * convolution. Convolutions have no bias unless said.
+ * convolution. Convolutions have no bias unless said. Each block is lean: of what it makes, its result stays, and what gradients read.
  */
-import { add, conv2d, fire, isRecording, mulRow, reshape, Spikes, type Neuron, type Shape, type Tensor, type Value } from "../engine/index.ts";
+import { add, conv2d, fire, isRecording, lean, mulRow, reshape, Spikes, type Neuron, type Shape, type Tensor, type Value } from "../engine/index.ts";
 import { BatchNorm2d, BatchNormPad, Conv2d, perTimestep, type NormOptions } from "./layers.ts";
 import { Module } from "./module.ts";
 
@@ -21,8 +21,7 @@ export class SpikingConv extends Module {
     this.norm = new BatchNorm2d(outChannels, options.norm);
   }
   forward(x: Tensor): Tensor {
-    const s = fire(x, this.options.neuron);
-    return perTimestep(s, (frames) => this.norm.forward(this.conv.forward(frames)));
+    return lean(() => perTimestep(fire(x, this.options.neuron), (frames) => this.norm.forward(this.conv.forward(frames))));
   }
 }
 
@@ -40,8 +39,8 @@ export class DownSampling extends Module {
     this.norm = new BatchNorm2d(outChannels, options.norm);
   }
   forward(x: Tensor): Tensor {
-    const input: Value = this.first ? x : fire(x, this.options.neuron);
-    return perTimestep(input, (frames) => this.norm.forward(this.conv.forward(frames)));
+    const input = (): Value => (this.first ? x : fire(x, this.options.neuron));
+    return lean(() => perTimestep(input(), (frames) => this.norm.forward(this.conv.forward(frames))));
   }
 }
 
@@ -258,9 +257,9 @@ export class SeparableConv extends Module {
   }
   forward(x: Tensor): Tensor {                                                                                  // [.., C]
     const { neuron } = this.options;
-    const wide = perTimestep(fire(x, neuron), (s) => this.expandNorm.forward(this.expand.forward(s)));          // [.., 2C]
-    const near = perTimestep(fire(wide, neuron), (s) => this.depthwiseNorm.forward(this.depthwise.forward(s))); // [.., 2C]
-    return perTimestep(fire(near, neuron), (s) => this.projectNorm.forward(this.project.forward(s)));           // [.., C]
+    const wide = lean(() => fire(perTimestep(fire(x, neuron), (s) => this.expandNorm.forward(this.expand.forward(s))), neuron));       // [.., 2C]
+    const near = lean(() => fire(perTimestep(wide, (s) => this.depthwiseNorm.forward(this.depthwise.forward(s))), neuron));            // [.., 2C]
+    return lean(() => perTimestep(near, (s) => this.projectNorm.forward(this.project.forward(s))));                                    // [.., C]
   }
 }
 
@@ -276,8 +275,10 @@ export class AllConvBlock extends Module {
     this.conv2 = new SpikingConv(channels * ratio, channels, 3, 1, options);
   }
   forward(x: Tensor): Tensor {
-    const mixed = add(this.separable.forward(x), x);
-    return add(mixed, this.conv2.forward(this.conv1.forward(mixed)));
+    return lean(() => {
+      const mixed = add(this.separable.forward(x), x);
+      return add(mixed, this.conv2.forward(this.conv1.forward(mixed)));
+    });
   }
 }
 
@@ -299,9 +300,10 @@ export class ConvBlock extends Module {
   }
   forward(x: Tensor): Tensor {
     const { neuron } = this.options;
-    const mixed = add(this.separable.forward(x), x);
-    const wide = perTimestep(fire(mixed, neuron), (s) => this.norm1.forward(this.conv1.forward(s)));            // [.., rC]
-    const back = perTimestep(fire(wide, neuron), (s) => this.norm2.forward(this.conv2.forward(s)));             // [.., C]
-    return add(mixed, back);
+    return lean(() => {
+      const mixed = add(this.separable.forward(x), x);
+      const wide = lean(() => fire(perTimestep(fire(mixed, neuron), (s) => this.norm1.forward(this.conv1.forward(s))), neuron)); // [.., rC]
+      return add(mixed, lean(() => perTimestep(wide, (s) => this.norm2.forward(this.conv2.forward(s)))));                        // [.., C]
+    });
   }
 }

@@ -1,6 +1,6 @@
 /** Layers on frames [N, H, W, C]. Sequences [T, B, H, W, C] pass through them with time folded into the batch. */
 import {
-  batchNorm, batchStatistics, conv2d, linear, Parameter, padWith, reshape, tensor, valuesOf, Spikes, Tensor, type ConvAttributes, type Random, type RealArray, type Value,
+  batchNorm, batchStatistics, conv2d, isRecomputing, linear, Parameter, padWith, reshape, tensor, valuesOf, Spikes, Tensor, type ConvAttributes, type Random, type RealArray, type Value,
 } from "../engine/index.ts";
 import { Buffer, Module } from "./module.ts";
 
@@ -106,7 +106,7 @@ export class BatchNorm2d extends Module {
     const { eps } = this.options;
     if (!this.training) return batchNorm(x, this.weight, this.bias, { mean: this.runningMean, variance: this.runningVariance, eps, ofBatch: false });
     const statistics = batchStatistics(x);
-    this.update(statistics.mean, statistics.variance, x.size / this.channels);
+    if (!isRecomputing()) this.update(statistics.mean, statistics.variance, x.size / this.channels);
     return batchNorm(x, this.weight, this.bias, { ...statistics, eps, ofBatch: true });
   }
 

@@ -31,6 +31,8 @@ const MOST_CHANNELS = 4096;
 /** Convolution of x [N, H, W, C] with weight [out, kh, kw, C / groups] and an optional bias [out]. */
 export const conv2dOp = defineOp<[x: Value, weight: Tensor, bias: Tensor | undefined], ConvAttributes>({
   name: "conv2d",
+  reads: { inputs: [0, 1] },
+  halvable: true,
   shape: ([x, weight, bias], attributes) => outputShape(x, weight, bias, attributes),
   forward: (_, [x, weight, bias], y, attributes) => {
     const g = geometryOf(x.shape, weight.shape, y.shape, attributes), kernel = forwardKernel(x, weight, g, attributes.algorithm);

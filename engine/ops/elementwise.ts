@@ -7,6 +7,7 @@ import { host } from "../host.ts";
 /** z = x + y      dx = dy = dz */
 export const add = defineOp<[x: Tensor, y: Tensor]>({
   name: "add",
+  reads: {},
   shape: ([x, y]) => sameShape("add", x, y),
   forward: (k, [x, y], z) => k.f32_add(z.size, x.ptr, y.ptr, z.ptr),
   backward: (dz) => [dz, dz],
@@ -15,6 +16,7 @@ export const add = defineOp<[x: Tensor, y: Tensor]>({
 /** z = x - y      dx = dz, dy = -dz */
 export const sub = defineOp<[x: Tensor, y: Tensor]>({
   name: "sub",
+  reads: {},
   shape: ([x, y]) => sameShape("sub", x, y),
   forward: (k, [x, y], z) => k.f32_sub(z.size, x.ptr, y.ptr, z.ptr),
   backward: (dz, _, { needs }) => [dz, needs[1] ? scale(dz, { by: -1 }) : undefined],
@@ -23,6 +25,7 @@ export const sub = defineOp<[x: Tensor, y: Tensor]>({
 /** z = x ∘ y      dx = dz ∘ y, dy = dz ∘ x */
 export const mul: Binary = defineOp<[x: Tensor, y: Tensor]>({
   name: "mul",
+  reads: { inputs: [0, 1] },
   shape: ([x, y]) => sameShape("mul", x, y),
   forward: (k, [x, y], z) => k.f32_mul(z.size, x.ptr, y.ptr, z.ptr),
   backward: (dz, [x, y], { needs }) => [needs[0] ? mul(dz, y) : undefined, needs[1] ? mul(dz, x) : undefined],
@@ -31,6 +34,7 @@ export const mul: Binary = defineOp<[x: Tensor, y: Tensor]>({
 /** y = a x      dx = a dy */
 export const scale: Unary<{ by: number }> = defineOp<[x: Tensor], { by: number }>({
   name: "scale",
+  reads: {},
   shape: ([x]) => x.shape,
   forward: (k, [x], y, { by }) => k.f32_scale(y.size, x.ptr, y.ptr, by),
   backward: (dy, _, { attributes }) => [scale(dy, attributes)],
@@ -39,6 +43,7 @@ export const scale: Unary<{ by: number }> = defineOp<[x: Tensor], { by: number }
 /** y = 1 / (1 + exp(-x))      dx = dy y (1 - y) */
 export const sigmoid = defineOp<[x: Tensor]>({
   name: "sigmoid",
+  reads: { output: true },
   shape: ([x]) => x.shape,
   forward: (k, [x], y) => k.f32_sigmoid(y.size, x.ptr, y.ptr),
   backward: (dy, _, { output: y }) => {
@@ -54,6 +59,7 @@ const SUM_BLOCK = 4096;
 /** y = sum of all x, []      dx = dy everywhere */
 export const sum = defineOp<[x: Tensor]>({
   name: "sum",
+  reads: {},
   shape: () => [],
   forward: (k, [x], y) => {
     const { memory, bytes } = host();

@@ -1,5 +1,6 @@
 /** Ops that move values and compute nothing: views, joins, slices, repeats. */
 import { host } from "../host.ts";
+import type { Room } from "../memory.ts";
 import { defineOp, type Value } from "../op.ts";
 import { lastAxis, rowsOf, show, sizeOf, type Shape } from "../shape.ts";
 import type { Spikes } from "../spikes.ts";
@@ -9,6 +10,8 @@ const view = (x: Tensor, shape: Shape): Tensor => new Tensor(shape, x.ptr, x.lif
 
 const reshapeOp = defineOp<[x: Value], { shape: Shape }, Value>({
   name: "reshape",
+  reads: {},
+  again: true,
   shape: ([x], { shape }) => {
     if (sizeOf(shape) !== x.size) throw new Error(`reshape: ${show(x.shape)} does not fit ${show(shape)}`);
     return shape;
@@ -25,6 +28,7 @@ export { reshapeOp };
 /** Joins two tensors along channels: [..., a] and [..., b] -> [..., a + b]. */
 export const concat = defineOp<[a: Tensor, b: Tensor]>({
   name: "concat",
+  reads: {},
   shape: ([a, b]) => {
     const outer = a.shape.slice(0, -1);
     if (a.shape.length !== b.shape.length || outer.some((n, i) => n !== b.shape[i])) {
@@ -47,6 +51,7 @@ export const concat = defineOp<[a: Tensor, b: Tensor]>({
 /** `count` channels starting at `from`: [..., C] -> [..., count]. */
 export const channels = defineOp<[x: Tensor], { from: number; count: number }>({
   name: "channels",
+  reads: {},
   shape: ([x], { from, count }) => {
     if (from < 0 || count < 0 || from + count > lastAxis(x.shape)) throw new Error(`channels: ${from}..${from + count} of ${show(x.shape)} do not exist`);
     return [...x.shape.slice(0, -1), count];
@@ -64,6 +69,7 @@ export const channels = defineOp<[x: Tensor], { from: number; count: number }>({
 /** Joins tensors along the second axis: [B, a, C] and [B, b, C] -> [B, a + b, C]. */
 export const concatRows = defineOp<[a: Tensor, b: Tensor]>({
   name: "concatRows",
+  reads: {},
   shape: ([a, b]) => {
     const [B, n, C] = a.shape;
     if (a.shape.length !== 3 || b.shape.length !== 3 || b.shape[0] !== B || b.shape[2] !== C) {
@@ -91,6 +97,7 @@ export const concatRows = defineOp<[a: Tensor, b: Tensor]>({
 /** y[t] = x for T timesteps: [...] -> [T, ...]      dx = sum over t of dy[t] */
 export const repeatOverTime = defineOp<[x: Tensor], { T: number }>({
   name: "repeatOverTime",
+  reads: {},
   shape: ([x], { T }) => [T, ...x.shape],
   forward: (k, [x], y, { T }) => k.f32_repeat(x.size, x.ptr, y.ptr, T, x.size, 1),
   backward: (dy, [x], { attributes: { T } }) => {
@@ -103,6 +110,7 @@ export const repeatOverTime = defineOp<[x: Tensor], { T: number }>({
 /** y = mean over t of x[t]: [T, ...] -> [...]      dx[t] = dy / T */
 export const meanOverTime = defineOp<[x: Tensor]>({
   name: "meanOverTime",
+  reads: {},
   shape: ([x]) => x.shape.slice(1),
   forward: (k, [x], y) => k.f32_sum_over(y.size, x.ptr, y.ptr, x.shape[0], y.size, 1 / x.shape[0]),
   backward: (dy, [x]) => {
@@ -113,8 +121,9 @@ export const meanOverTime = defineOp<[x: Tensor]>({
 });
 
 /** Rows by index: [n, C] -> [index.length, C]. A row may be taken more than once; its gradients add up. */
-export const gatherRows = defineOp<[x: Tensor], { index: Int32Array }, Tensor, { index: number }>({
+export const gatherRows = defineOp<[x: Tensor], { index: Int32Array }, Tensor, { index: Room }>({
   name: "gatherRows",
+  reads: {},
   shape: ([x], { index }) => {
     const rows = rowsOf(x.shape);
     for (const row of index) if (row < 0 || row >= rows) throw new Error(`gatherRows: row ${row} of ${show(x.shape)} does not exist`);
@@ -122,14 +131,14 @@ export const gatherRows = defineOp<[x: Tensor], { index: Int32Array }, Tensor, {
   },
   saves: (_, { index }) => {
     const { memory } = host();
-    const pointer = memory.allocate(4 * index.length);
-    new Int32Array(memory.wasm.buffer, pointer, index.length).set(index);
-    return { index: pointer };
+    const room = memory.room(4 * index.length);
+    new Int32Array(memory.wasm.buffer, room.ptr, index.length).set(index);
+    return { index: room };
   },
-  forward: (k, [x], y, _, { index }) => k.f32_gather_rows(y.shape[0], x.ptr, index, y.ptr, y.shape[1]),
+  forward: (k, [x], y, _, { index }) => k.f32_gather_rows(y.shape[0], x.ptr, index.ptr, y.ptr, y.shape[1]),
   backward: (dy, [x], { saved }) => {
     const dx = zeros(x.shape);
-    host().kernels.f32_scatter_rows(1, dy.ptr, saved.index, dx.ptr, dy.shape[0], dy.shape[1]);
+    host().kernels.f32_scatter_rows(1, dy.ptr, saved.index.ptr, dx.ptr, dy.shape[0], dy.shape[1]);
     return [dx];
   },
 });
@@ -137,6 +146,8 @@ export const gatherRows = defineOp<[x: Tensor], { index: Int32Array }, Tensor, {
 /** The integer values of spikes as real numbers      ds = dy */
 export const valuesOf = defineOp<[s: Spikes]>({
   name: "valuesOf",
+  reads: {},
+  again: true,
   shape: ([s]) => s.shape,
   forward: (k, [s], y) => k.spikes_to_f32(y.size, s.ptr, y.ptr),
   backward: (dy) => [dy],

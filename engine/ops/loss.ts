@@ -7,6 +7,7 @@ import { empty, type Tensor } from "../tensor.ts";
 /** y = softmax over the last axis      dx = y (dy - <dy, y>) */
 export const softmax = defineOp<[x: Tensor]>({
   name: "softmax",
+  reads: { output: true },
   shape: ([x]) => x.shape,
   forward: (k, [x], y) => k.f32_softmax(rowsOf(x.shape), x.ptr, y.ptr, lastAxis(x.shape)),
   backward: (dy, _, { output: y }) => {
@@ -19,6 +20,7 @@ export const softmax = defineOp<[x: Tensor]>({
 /** y = sum_j j p[j], p = softmax(x): the distance that a DFL side stands for, [n, bins] -> [n] */
 export const expectation = defineOp<[x: Tensor]>({
   name: "expectation",
+  reads: { inputs: [0], output: true },
   shape: ([x]) => x.shape.slice(0, -1),
   forward: (k, [x], y) => k.f32_expectation(y.size, x.ptr, y.ptr, lastAxis(x.shape)),
   backward: (dy, [x], { output: y }) => {
@@ -31,6 +33,7 @@ export const expectation = defineOp<[x: Tensor]>({
 /** Binary cross entropy of logits, per element: max(x, 0) - x target + log(1 + exp(-|x|))      dx = dy (sigmoid(x) - target); none for the target */
 export const bceWithLogits = defineOp<[x: Tensor, target: Tensor]>({
   name: "bceWithLogits",
+  reads: { inputs: [0, 1] },
   shape: ([x, target]) => sameShape("bceWithLogits", x, target),
   forward: (k, [x, target], y) => k.f32_bce_with_logits(y.size, x.ptr, target.ptr, y.ptr),
   backward: (dy, [x, target]) => {
@@ -46,6 +49,7 @@ export const bceWithLogits = defineOp<[x: Tensor, target: Tensor]>({
  */
 export const distributionFocal = defineOp<[x: Tensor, target: Tensor]>({
   name: "distributionFocal",
+  reads: { inputs: [0, 1] },
   shape: ([x, target]) => {
     if (target.size !== rowsOf(x.shape)) throw new Error(`distributionFocal: x ${show(x.shape)} expects ${rowsOf(x.shape)} targets, got ${show(target.shape)}`);
     return x.shape.slice(0, -1);
@@ -61,6 +65,7 @@ export const distributionFocal = defineOp<[x: Tensor, target: Tensor]>({
 /** Complete IoU (Zheng et al., arXiv:1911.08287) of boxes [n, 4] as corners x1, y1, x2, y2 -> [n]. alpha is constant in the gradient. */
 export const ciou = defineOp<[a: Tensor, b: Tensor]>({
   name: "ciou",
+  reads: { inputs: [0, 1] },
   shape: ([a, b]) => {
     if (lastAxis(sameShape("ciou", a, b)) !== 4) throw new Error(`ciou: expected boxes [n, 4], got ${show(a.shape)}`);
     return a.shape.slice(0, -1);

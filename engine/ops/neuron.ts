@@ -72,6 +72,7 @@ function expectD(op: string, D: number): void {
 /** The integer spikes of x [T, ...]. Its gradient needs only the window bits, which stand in the spike bytes. */
 export const fireInteger = defineOp<[x: Tensor], { neuron: IntegerNeuron }, Spikes>({
   name: "fireInteger",
+  reads: { output: true },
   shape: ([x], { neuron: { D } }) => {
     expectD("fireInteger", D);
     timesteps("fireInteger", x);
@@ -107,6 +108,7 @@ function expectBinary(op: string, { threshold, surrogate: { name, alpha } }: Bin
  */
 export const fireBinary = defineOp<[x: Tensor, w?: Tensor], { neuron: BinaryNeuron }, Spikes>({
   name: "fireBinary",
+  reads: { inputs: [0, 1] },
   shape: ([x], { neuron }) => {
     timesteps("fireBinary", x);
     expectBinary("fireBinary", neuron);

@@ -44,6 +44,8 @@ export interface BatchNormAttributes extends Statistics {
  */
 export const batchNorm = defineOp<[x: Tensor, gamma: Tensor, beta: Tensor], BatchNormAttributes>({
   name: "batchNorm",
+  reads: { inputs: [0, 1] },
+  again: true,
   shape: ([x, gamma, beta]) => {
     const C = lastAxis(x.shape);
     if (gamma.size !== C || beta.size !== C) {
@@ -87,6 +89,7 @@ export const batchNorm = defineOp<[x: Tensor, gamma: Tensor, beta: Tensor], Batc
 /** y[..., c] = x[..., c] * row[c]      dx = dy * row,  drow = sum over rows of dy * x */
 export const mulRow: Binary = defineOp<[x: Tensor, row: Tensor]>({
   name: "mulRow",
+  reads: { inputs: [0, 1] },
   shape: ([x, row]) => {
     if (row.size !== lastAxis(x.shape)) throw new Error(`mulRow: x ${show(x.shape)} expects a row of ${lastAxis(x.shape)}, got ${show(row.shape)}`);
     return x.shape;

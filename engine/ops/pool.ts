@@ -1,5 +1,6 @@
 /** Ops over windows of pixels that have no weights: max pooling, nearest upsampling, padding. */
 import { host } from "../host.ts";
+import type { Room } from "../memory.ts";
 import { defineOp } from "../op.ts";
 import { expectRank, expectWhole, show } from "../shape.ts";
 import { empty, type Tensor } from "../tensor.ts";
@@ -7,8 +8,9 @@ import { empty, type Tensor } from "../tensor.ts";
 export interface PoolAttributes { kernel: number; stride: number; padding: number }
 
 /** Largest value of each kernel x kernel window of x [N, H, W, C]; padding counts as -inf. The gradient goes to the first maximum in row-major order. */
-export const maxPool2d = defineOp<[x: Tensor], PoolAttributes, Tensor, { argmax: number }>({
+export const maxPool2d = defineOp<[x: Tensor], PoolAttributes, Tensor, { argmax: Room }>({
   name: "maxPool2d",
+  reads: {},
   shape: ([x], { kernel, stride, padding }) => {
     expectRank("maxPool2d", "N, H, W, C", x);
     expectWhole("maxPool2d", "kernel", kernel, 1, 15);
@@ -19,15 +21,15 @@ export const maxPool2d = defineOp<[x: Tensor], PoolAttributes, Tensor, { argmax:
     if (out(H) < 1 || out(W) < 1) throw new Error(`maxPool2d: kernel ${kernel} does not fit into ${show(x.shape)}`);
     return [N, out(H), out(W), C];
   },
-  saves: (_, __, shape) => ({ argmax: host().memory.allocate(shape[0] * shape[1] * shape[2] * shape[3]) }),
+  saves: (_, __, shape) => ({ argmax: host().memory.room(shape[0] * shape[1] * shape[2] * shape[3]) }),
   forward: (k, [x], y, { kernel, stride, padding }, { argmax }) => {
     const [, H, W, C] = x.shape, [N, OH, OW] = y.shape;
-    k.f32_maxpool(N * OH, x.ptr, y.ptr, argmax, H, W, C, OH, OW, kernel, stride, padding);
+    k.f32_maxpool(N * OH, x.ptr, y.ptr, argmax.ptr, H, W, C, OH, OW, kernel, stride, padding);
   },
   backward: (dy, [x], { attributes: { kernel, stride, padding }, saved: { argmax } }) => {
     const [N, H, W, C] = x.shape, [, OH, OW] = dy.shape;
     const dx = empty(x.shape);
-    host().kernels.f32_maxpool_backward(N, dy.ptr, argmax, dx.ptr, H, W, C, OH, OW, kernel, stride, padding);
+    host().kernels.f32_maxpool_backward(N, dy.ptr, argmax.ptr, dx.ptr, H, W, C, OH, OW, kernel, stride, padding);
     return [dx];
   },
 });
@@ -35,6 +37,7 @@ export const maxPool2d = defineOp<[x: Tensor], PoolAttributes, Tensor, { argmax:
 /** Each pixel of x [N, H, W, C] becomes factor x factor pixels      dx = sum of its block of dy */
 export const upsampleNearest = defineOp<[x: Tensor], { factor: number }>({
   name: "upsampleNearest",
+  reads: {},
   shape: ([x], { factor }) => {
     expectRank("upsampleNearest", "N, H, W, C", x);
     expectWhole("upsampleNearest", "factor", factor, 1);
@@ -55,6 +58,8 @@ export const upsampleNearest = defineOp<[x: Tensor], { factor: number }>({
 /** x [N, H, W, C] with `pad` pixels of border[c] around it. No gradient goes to the border. */
 export const padWith = defineOp<[x: Tensor], { border: Tensor; pad: number }>({
   name: "padWith",
+  reads: {},
+  again: true,
   shape: ([x], { border, pad }) => {
     expectRank("padWith", "N, H, W, C", x);
     expectWhole("padWith", "pad", pad, 0);

@@ -1,5 +1,6 @@
 /** The table of contents of the SIMD build. */
 export * from "./elementwise";
+export * from "./half";
 export * from "./gemm";
 export * from "./conv";
 export * from "./masked";

@@ -59,15 +59,56 @@ describe("memory", () => {
     expect(memory.peak).toBe(memory.inUse);
   });
 
-  it("hands a recycled block to the next allocation of its size, and to no other", () => {
+  it("hands a recycled block to the next allocation that it has room for, and to no larger one", () => {
     const memory = fresh();
     memory.enter();
     const block = memory.allocate(1000), used = memory.inUse;
+    memory.allocate(100);
     memory.recycle(block, 1000);
-    expect(memory.inUse).toBeLessThan(used);
+    expect(memory.inUse).toBeLessThan(used + 100);
     expect(memory.allocate(5000)).not.toBe(block);
-    expect(memory.allocate(1000)).toBe(block);
-    expect(memory.allocate(1000)).not.toBe(block);
+    expect(memory.allocate(300)).toBe(block);
+    const rest = memory.allocate(300);
+    expect(rest).toBeGreaterThan(block);
+    expect(rest).toBeLessThan(block + 1000);
+    expect(memory.allocate(1000)).toBeGreaterThan(block + 5000);
+  });
+
+  it("takes the smallest hole that is large enough, and joins holes that touch", () => {
+    const memory = fresh();
+    memory.enter();
+    const [a, , b, c, d] = [3000, 10, 1000, 1000, 10].map((bytes) => memory.allocate(bytes));
+    for (const [block, bytes] of [[a, 3000], [c, 1000], [b, 1000]]) memory.recycle(block, bytes);
+    expect(memory.allocate(2000)).toBe(b); // of b and c together
+    expect(memory.allocate(2000)).toBe(a);
+    expect(memory.allocate(2000)).toBeGreaterThan(d);
+  });
+
+  it("gives the top back where the last blocks are recycled, in any order", () => {
+    const memory = fresh();
+    memory.enter();
+    const [a, b, c] = [1000, 2000, 3000].map((bytes) => memory.allocate(bytes));
+    for (const [block, bytes] of [[b, 2000], [c, 3000], [a, 1000]]) memory.recycle(block, bytes);
+    expect(memory.allocate(MB)).toBe(a);
+  });
+
+  it("never hands out what is in use, whatever is allocated, recycled and left in whatever order", () => {
+    const memory = fresh(), random = new Random(3), live: Map<number, number>[] = [new Map()];
+    for (let i = 0; i < 1000; i++) {
+      const now = live[live.length - 1], roll = random.uniform(), [oldest] = now.keys();
+      if (roll < 0.02) { memory.enter(); live.push(new Map()); }
+      else if (roll < 0.03 && live.length > 1) { memory.leave(); live.pop(); }
+      else if (roll < 0.45 && oldest !== undefined) { memory.recycle(oldest, now.get(oldest)!); now.delete(oldest); }
+      else {
+        const bytes = random.integer(0, roll < 0.5 ? 3 * MB : 5000), pointer = memory.allocate(bytes);
+        const overlaps = live.some((blocks) => [...blocks].some(([other, size]) => pointer < other + size + 64 && other < pointer + bytes + 64));
+        expect(overlaps).toBe(false);
+        now.set(pointer, bytes);
+      }
+    }
+    while (live.length > 1) { memory.leave(); live.pop(); }
+    for (const [pointer, bytes] of live[0]) memory.recycle(pointer, bytes);
+    expect(memory.inUse).toBe(0);
   });
 
   it("forgets recycled blocks with the scope that owned them", () => {

@@ -4,7 +4,7 @@
  * The float64 twin must meet the recorded float64 run. Float32 must fire the same spikes where no membrane of the network comes closer than
  * 5e-5 to a boundary; elsewhere it may be as far off as 20 times what PyTorch's own float32 run was (`observed_float32`).
  */
-import { backward, host, noGrad, sizeOf, Spikes, Tensor, type Value } from "../../engine/index.ts";
+import { backward, host, keepAll, noGrad, sizeOf, Spikes, Tensor, type Value } from "../../engine/index.ts";
 import type { Node } from "../../engine/op.ts";
 import { observeConvolutions } from "../../nn/layers.ts";
 import { ilif, ilifGen1 } from "../../nn/neurons.ts";
@@ -162,9 +162,9 @@ const evaluation: Player = { places: TWIN_AND_BEST, play: (c, check) => {
     maps.forEach((map, i) => compareOutput(c, check, `p${i}`, map, observed.raw_max_rel?.[i]));
     compareOutput(c, check, "decoded", channelsFirst(decoded.shape, decoded.data, 1), observed.decoded_max_rel);
   };
-  const recorded = model.forward(input);
+  const recorded = keepAll(() => model.forward(input));
   compare(recorded, firingsBehind(model, recorded));
-  const { result, firings } = noGrad(() => withFirings(model, () => model.forward(input))); // norms before 1x1 convolutions fold
+  const { result, firings } = keepAll(() => noGrad(() => withFirings(model, () => model.forward(input)))); // norms before 1x1 convolutions fold
   compare(result, firings);
 } };
 
@@ -172,7 +172,7 @@ const evaluation: Player = { places: TWIN_AND_BEST, play: (c, check) => {
 
 const training: Player = { places: TWIN_AND_BEST, play: (c, check) => {
   const model = networkOf(c), layers = watchLayers(model), { box, cls, dfl } = c.params, observed = c.record.observed_float32 ?? {};
-  const prediction = model.forward(inputOf(c));
+  const prediction = keepAll(() => model.forward(inputOf(c)));
   compareInside(c, check, layers, firingsBehind(model, prediction));
   const loss = detectionLoss(prediction, targetsOf(c), { box, classes: cls, dfl });
   backward(loss.total);

@@ -7,7 +7,7 @@
  * excused only if every first element that differs lay within 5e-5 of its boundary, the margin at which all float32 must agree; float32 then goes
  * on from the twin's state.
  */
-import { backward, scope, type Spikes } from "../../engine/index.ts";
+import { backward, keepAll, scope, type Spikes } from "../../engine/index.ts";
 import type { IntegerNeuron } from "../../engine/ops/neuron.ts";
 import { detectionLoss } from "../../detection/loss.ts";
 import type { SpikeYOLO } from "../../detection/spikeyolo.ts";
@@ -46,7 +46,7 @@ class Run {
   step(): Step {
     const { clip_grad_norm: clip, box, cls, dfl } = this.c.params;
     return scope(() => {
-      const prediction = this.model.forward(inputOf(this.c)), firings = firingsInOrder(this.model, prediction);
+      const prediction = keepAll(() => this.model.forward(inputOf(this.c))), firings = firingsInOrder(this.model, prediction);
       const loss = detectionLoss(prediction, targetsOf(this.c), { box, classes: cls, dfl });
       const losses = { total: loss.total.item(), box: loss.box, cls: loss.classes, dfl: loss.dfl };
       backward(loss.total);
