@@ -112,8 +112,8 @@ describe("a broken file", () => {
   }
 
   test("of another kind, or none, is named by its first bytes", async () => {
-    expect((await failure(decodeImage(Uint8Array.of(0x47, 0x49, 0x46, 0x38, 0x39), "a.gif"))).message).toBe("image a.gif: expected a JPEG (ff d8) or a PNG (89 50 4e 47), got a file that starts with 47 49 46 38; convert it");
-    expect((await failure(decodeImage(new Uint8Array(0), "a.jpg"))).message).toBe("image a.jpg: expected a JPEG (ff d8) or a PNG (89 50 4e 47), got an empty file; convert it");
+    expect((await failure(decodeImage(Uint8Array.of(0x47, 0x49, 0x46, 0x38, 0x39), "a.gif"))).message).toBe("image a.gif: expected a JPEG (ff d8), a PNG (89 50 4e 47) or a WebP (RIFF), got a file that starts with 47 49 46 38; convert it");
+    expect((await failure(decodeImage(new Uint8Array(0), "a.jpg"))).message).toBe("image a.jpg: expected a JPEG (ff d8), a PNG (89 50 4e 47) or a WebP (RIFF), got an empty file; convert it");
   });
 
   test("of four inks needs sharp, and the fallback says so", async () => {
