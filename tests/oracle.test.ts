@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { tensor, valuesOf, fire } from "../engine/index.ts";
 import { ilif } from "../nn/neurons.ts";
 import { writeSafetensors, type TensorData } from "../nn/safetensors.ts";
-import { channelsFirst, channelsLast, Check, OracleFolder, oracleHosts, playCase, type CaseRecord, type Hosts, type Player } from "./oracle/play.ts";
+import { channelsFirst, channelsLast, Check, OracleFolder, oracleHosts, playCase, replayCase, type CaseRecord, type Hosts, type Player } from "./oracle/play.ts";
 import { players } from "./oracle/players.ts";
 
 let hosts: Hosts;
@@ -19,8 +19,8 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 function replay(folder: string): void {
   for (const c of new OracleFolder(folder).cases) {
     const { id, op } = c.record;
-    it.skipIf(!players.has(op))(`${id} (${op})`, { timeout: 300_000 }, () => {
-      const { verdict, line, details } = playCase(c, players, hosts);
+    it.skipIf(!players.has(op))(`${id} (${op})`, { timeout: 300_000 }, async () => {
+      const { verdict, line, details } = await replayCase(c, players, hosts);
       expect(details, line).toEqual([]);
       expect(verdict).toBe("passed");
     });
@@ -86,6 +86,17 @@ describe("the player", () => {
 
   it("fails a case that throws, and goes on", () => {
     expect(verdictOn({ places: [], play: () => { throw new Error("no such thing"); } }).details.join()).toMatch(/no such thing/);
+  });
+
+  it("gives a player what it had to wait for, and fails a case whose files cannot be read", async () => {
+    const play = (read: () => Promise<number[]>) => {
+      const player: Player = { places: [], read, play: (c, check, y: number[]) => check.close("y", y, c.get("outputs", "y")) };
+      verdictOn(player);
+      return replayCase(new OracleFolder(folder).cases[0], new Map([["made-up", player]]), hosts);
+    };
+    expect((await play(async () => [1, 2, 3])).details).toEqual([]);
+    expect((await play(async () => [1, 2, 4])).verdict).toBe("failed");
+    expect((await play(async () => { throw new Error("no such file"); })).details.join()).toMatch(/no such file/);
   });
 
   it("fails a case that asks for a tensor that is not there", () => {

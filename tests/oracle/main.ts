@@ -3,7 +3,7 @@
  *
  *   npm run oracle -- DIR…      each DIR holds a manifest.json
  */
-import { OracleFolder, oracleHosts, playCase, type OracleCase } from "./play.ts";
+import { OracleFolder, oracleHosts, replayCase, type OracleCase } from "./play.ts";
 import { players } from "./players.ts";
 
 const folders = process.argv.slice(2);
@@ -24,7 +24,7 @@ for (const path of folders) {
     continue;
   }
   for (const c of cases) {
-    const { verdict, line, details } = playCase(c, players, hosts);
+    const { verdict, line, details } = await replayCase(c, players, hosts);
     counts[verdict]++;
     console.log(line);
     for (const detail of details.slice(0, 12)) console.log(`        ${detail}`);

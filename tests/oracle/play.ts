@@ -156,7 +156,9 @@ export type Place = Build | "best";
 export interface Player {
   /** Every place that the case must pass on. None: it computes without kernels. */
   readonly places: readonly Place[];
-  play(c: OracleCase, check: Check): void;
+  /** What has to be waited for, such as files; `play` is given it. */
+  read?(c: OracleCase): Promise<unknown>;
+  play(c: OracleCase, check: Check, read?: any): void;
 }
 
 export type Hosts = ReadonlyMap<Place, Host>;
@@ -176,8 +178,17 @@ export interface Outcome {
   readonly details: readonly string[];
 }
 
+/** `playCase`, after what its player has to wait for. */
+export async function replayCase(c: OracleCase, players: ReadonlyMap<string, Player>, hosts: Hosts): Promise<Outcome> {
+  const [settled] = await Promise.allSettled([players.get(c.record.op)?.read?.(c)]);
+  return playCase(c, players, hosts, () => {
+    if (settled.status === "rejected") throw settled.reason;
+    return settled.value;
+  });
+}
+
 /** Runs one case everywhere it must pass. A case is skipped only if nobody plays its op. */
-export function playCase(c: OracleCase, players: ReadonlyMap<string, Player>, hosts: Hosts): Outcome {
+export function playCase(c: OracleCase, players: ReadonlyMap<string, Player>, hosts: Hosts, read: () => unknown = () => undefined): Outcome {
   const { id, op, rtol = 0, atol = 0 } = c.record, player = players.get(op);
   if (!player) return { verdict: "skipped", line: `skipped ${id} (${op}): no code implements this op yet`, details: [] };
 
@@ -196,9 +207,9 @@ export function playCase(c: OracleCase, players: ReadonlyMap<string, Player>, ho
     for (const note of check.notes) if (!notes.includes(note)) notes.push(note);
   };
   for (const host of new Set(player.places.map((place) => hosts.get(place)!))) {
-    run(host.build, (check) => withHost(host, () => scope(() => player.play(c, check))));
+    run(host.build, (check) => withHost(host, () => scope(() => player.play(c, check, read()))));
   }
-  if (player.places.length === 0) run("no kernels", (check) => player.play(c, check));
+  if (player.places.length === 0) run("no kernels", (check) => player.play(c, check, read()));
 
   const verdict = details.length ? "failed" : "passed";
   const line = `${verdict.padEnd(7)} ${id} (${op}): ${[...summaries, ...notes].join("; ")}`;
