@@ -32,10 +32,8 @@ export function tint({ pixels }: Picture, hue: number, saturation: number, value
     let h = (around * HUE[spread] + HALF) >> SHIFT;
     if (h < 0) h += HUES;
     h = hues[h];
-    const bright = values[v], s = fround(saturations[(spread * SATURATION[v] + HALF) >> SHIFT] * fround(1 / 255));
-    if (s === 0) { pixels[i] = pixels[i + 1] = pixels[i + 2] = bright; continue; }
-    const V = fround(bright * fround(1 / 255)), f = within[h];
-    levels[0] = bright;
+    const s = fround(saturations[(spread * SATURATION[v] + HALF) >> SHIFT] * fround(1 / 255)), V = fround(values[v] * fround(1 / 255)), f = within[h];
+    levels[0] = level(V);
     levels[1] = level(fround(V * fround(1 - s)));
     levels[2] = level(fround(V * fround(1 - fround(s * f))));
     levels[3] = level(fround(V * fround(1 - fround(s * fround(1 - f)))));
@@ -46,8 +44,5 @@ export function tint({ pixels }: Picture, hue: number, saturation: number, value
   }
 }
 
-/** 0..1 -> 0..255, halves to even. */
-function level(x: number): number {
-  const scaled = fround(x * 255), down = Math.floor(scaled), rest = scaled - down;
-  return rest > 0.5 || (rest === 0.5 && (down & 1) === 1) ? down + 1 : down;
-}
+/** 0..1 -> 0..255, cut, as OpenCV's vectors do. */
+const level = (x: number): number => Math.trunc(fround(x * 255));

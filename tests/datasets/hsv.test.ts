@@ -9,13 +9,23 @@ const tinted = (pixel: readonly number[], hue: number, saturation: number, value
 };
 
 describe("tint", () => {
-  test("turns hue, saturation and value by their gains", () => {
-    expect(tinted([0, 200, 0], 1.5, 1, 1), "green, 60 of 180, to cyan, 90").toEqual([0, 200, 200]);
-    expect(tinted([200, 100, 100], 1, 0, 1)).toEqual([200, 200, 200]);
-    expect(tinted([200, 100, 50], 1, 1, 0.5)).toEqual([100, 50, 25]);
-    expect(tinted([255, 153, 51], 1, 1, 2), "value stops at 255").toEqual([255, 153, 51]);
-    expect(tinted([70, 70, 70], 1.01, 1.7, 1.2)).toEqual([84, 84, 84]);
-    expect(tinted([10, 10, 250], 1.1, 1, 1), "blue, 120, to 132: a fifth of the way to magenta, and two more").toEqual([106, 10, 250]);
+  test("turns hue, saturation and value by their gains, to the level that cutting costs", () => {
+    const rows: readonly (readonly [what: string, pixel: number[], gains: readonly [number, number, number], want: number[]])[] = [
+      ["green, 60 of 180, to cyan, 90", [0, 200, 0], [1.5, 1, 1], [0, 200, 200]],
+      ["grey has no hue", [200, 100, 100], [1, 0, 1], [200, 200, 200]],
+      ["half as bright", [200, 100, 50], [1, 1, 0.5], [100, 50, 25]],
+      ["value stops at 255", [255, 153, 51], [1, 1, 2], [255, 153, 51]],
+      ["grey", [70, 70, 70], [1.01, 1.7, 1.2], [84, 84, 84]],
+      ["blue, 120, to 132, two fifths of the way to magenta", [10, 10, 250], [1.1, 1, 1], [106, 10, 250]],
+    ];
+    for (const [what, pixel, gains, want] of rows) tinted(pixel, ...gains).forEach((value, k) => expect(want[k] - value === 0 || want[k] - value === 1, `${what}: ${value} for ${want[k]}`).toBe(true));
+  });
+
+  test("gives OpenCV's own bytes", () => {
+    // cv2.cvtColor there and back with the tables of augment_hsv between, OpenCV 4.6
+    for (const [pixel, want] of [[[128, 0, 0], [164, 55, 55]], [[128, 0, 7], [164, 55, 59]], [[128, 0, 39], [164, 55, 84]], [[128, 0, 71], [164, 55, 113]], [[128, 0, 87], [164, 55, 124]]]) {
+      expect(tinted(pixel, 1.00966, 0.661, 1.288)).toEqual(want);
+    }
   });
 
   test("goes around the circle: a hue past 179 begins again", () => {
