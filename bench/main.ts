@@ -12,6 +12,7 @@
  *   masked     input gradients of 1x1 convolutions through open windows alone, against the dense product
  *   integers   int8 dense and int16 sparse convolutions against float32
  *   datasets   drawing, decoding, fitting and varying pictures
+ *   loader     the share of time that training waits for pictures, by who reads them
  *
  * Times are minima, and what is compared runs in turns: a shared machine slows down for seconds at a time. Ratios carry over, milliseconds do not. Everything
  * runs in any Node from 20 on: after `npm run build`, `npx -y node@24 dist/bench/main.js ops` measures another one. To compare a change, run the bench before and
@@ -32,6 +33,7 @@ const BENCHES: Record<string, () => Promise<{ run(): Promise<unknown> }>> = {
   integers: () => import("./integers.ts"),
   model: () => import("./model.ts"),
   datasets: () => import("./datasets.ts"),
+  loader: () => import("./loader.ts"),
 };
 
 const [name = ""] = process.argv.slice(2);

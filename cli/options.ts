@@ -61,21 +61,21 @@ export const commands = {
       train: option(pictures, `embedded pictures to train on (${embedded.train})`),
       val: option(pictures, `embedded pictures to validate on (${embedded.val})`),
       test: option(pictures, `embedded pictures for the final report (${embedded.test})`),
-      mosaic: option(share, `probability of four pictures in the place of one (${varied("mosaic")})`),
+      mosaic: option(share, `four pictures in one, how often (${varied("mosaic")})`),
       close_mosaic: option(whole(0, 100_000), "last epochs without mosaic, 0: none (10)"),
-      degrees: option(real(0, 180), `rotation, up to so many degrees each way (${varied("degrees")})`),
-      translate: option(share, `shift, up to this share of the picture each way (${varied("translate")})`),
-      scale: option(real(0, 0.99), `size, up to this share more or less (${varied("scale")})`),
-      shear: option(real(0, 89), `shear, up to so many degrees each way (${varied("shear")})`),
+      degrees: option(real(0, 180), `rotation in degrees, each way (${varied("degrees")})`),
+      translate: option(share, `shift, as a share of the picture, each way (${varied("translate")})`),
+      scale: option(real(0, 0.99), `size, this share more or less (${varied("scale")})`),
+      shear: option(real(0, 89), `shear in degrees, each way (${varied("shear")})`),
       perspective: option(real(0, 0.001), `perspective, per pixel (${varied("perspective")})`),
-      hsv_h: option(share, `hue, up to this share more or less (${varied("hue")})`),
+      hsv_h: option(share, `hue, this share more or less (${varied("hue")})`),
       hsv_s: option(share, `saturation (${varied("saturation")})`),
       hsv_v: option(share, `brightness (${varied("value")})`),
-      fliplr: option(share, `probability of left for right (${varied("flip")})`),
-      flipud: option(share, `probability of top for bottom (${varied("upsideDown")})`),
-      workers: option(whole(0, 64), "threads that read pictures of data= (half of the machine's, up to 4)"),
-      cache: option(switched, "keep pictures of data= in memory, up to half of what is free (false)"),
-      strict: option(switched, "end at a broken picture of data= instead of going on without it (false)"),
+      fliplr: option(share, `chance of left for right (${varied("flip")})`),
+      flipud: option(share, `chance of top for bottom (${varied("upsideDown")})`),
+      workers: option(whole(0, 64), "threads for pictures of data= (half of all, up to 4)"),
+      cache: option(switched, "keep pictures of data= in memory, while half is free (false)"),
+      strict: option(switched, "end at a broken picture of data= (false)"),
       name: option(name, "run folder runs/NAME (train, then train2, ...)"),
       out: option(path, "run folder anywhere; must be empty or absent"),
       resume: option(path, "a run folder or a checkpoint to go on from"),
@@ -182,7 +182,7 @@ export function help(of?: Command): string {
   for (const [command, { does, options }] of Object.entries(commands)) {
     if (of !== undefined && command !== of) continue;
     lines.push(`${command.padEnd(9)}${does}`);
-    for (const [key, { expected, does }] of Object.entries<Option<unknown>>(options)) lines.push(`  ${`${key}=`.padEnd(13)}${does}${expected === "a path" || expected.startsWith("a name") ? "" : `; ${expected}`}`);
+    for (const [key, { expected, does }] of Object.entries<Option<unknown>>(options)) lines.push(`  ${`${key}=`.padEnd(14)}${does}${expected === "a path" || expected.startsWith("a name") ? "" : `; ${expected}`}`);
     lines.push("");
   }
   if (of !== undefined) lines.push(`other commands: ${Object.keys(commands).filter((command) => command !== of).join(", ")}; spiketrain help shows them`);

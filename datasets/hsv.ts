@@ -16,7 +16,7 @@ const HUE = Int32Array.from({ length: 256 }, (_, spread) => (spread === 0 ? 0 : 
 /** Which of v, v (1 - s), v (1 - s f), v (1 - s (1 - f)) is red, green, blue in each sixth of the circle, f being how far into it the hue is. */
 const SIXTHS = [[0, 3, 1], [2, 0, 1], [1, 0, 3], [1, 2, 0], [3, 1, 0], [0, 1, 2]].map((places) => Uint8Array.from(places));
 
-const { fround } = Math;
+const fround = Math.fround;
 
 /** In place. Gains of 1 still pass through 8-bit HSV, and so may move a level: leave the call out where nothing is to change. */
 export function tint({ pixels }: Picture, hue: number, saturation: number, value: number): void {

@@ -52,22 +52,29 @@ export function readPngHeader(bytes: Uint8Array): PngHeader {
     if (type === "PLTE") palette = body.slice();
     if (type === "IDAT") data.push(body);
     if (type === "eXIf") orientation = orientationOf(body);
-    if (type === "IEND") return { ...header, palette, orientation, data };
+    if (type === "IEND") {
+      const { expected } = rowsOf(header.width, header.height, header.depth * CHANNELS[header.colour], header.interlaced), packed = data.reduce((sum, { length }) => sum + length, 0);
+      if (expected > MOST_INFLATED * packed) throw new Error(`the rows take ${expected} bytes, which the ${packed} compressed ones cannot give`);
+      return { ...header, palette, orientation, data };
+    }
     at += 12 + length;
   }
 }
 
 const depthsOf = (colour: number): number[] => (({ 0: [1, 2, 4, 8, 16], 3: [1, 2, 4, 8], 2: [8, 16], 4: [8, 16], 6: [8, 16] }) as Record<number, number[]>)[colour] ?? [];
 
+/** The passes that have pixels, and the bytes of all rows with their filters. */
+function rowsOf(width: number, height: number, bits: number, interlaced: boolean) {
+  const passes = (interlaced ? PASSES : WHOLE).map(([x0, y0, dx, dy]) => ({ x0, y0, dx, dy, columns: Math.ceil((width - x0) / dx), rows: Math.ceil((height - y0) / dy) }))
+    .filter(({ columns, rows }) => columns > 0 && rows > 0);
+  return { passes, expected: passes.reduce((sum, { columns, rows }) => sum + rows * (1 + Math.ceil(columns * bits / 8)), 0) };
+}
+
 /** The pixels behind a header that was read (and whose size was judged) before. */
 export function decodePng({ width, height, depth, colour, interlaced, palette, orientation, data }: PngHeader): Picture {
   const channels = CHANNELS[colour], bits = depth * channels;
   const step = Math.max(1, bits >> 3);                                                    // bytes from a pixel to its left neighbour
-  const passes = (interlaced ? PASSES : WHOLE).map(([x0, y0, dx, dy]) => ({ x0, y0, dx, dy, columns: Math.ceil((width - x0) / dx), rows: Math.ceil((height - y0) / dy) }))
-    .filter(({ columns, rows }) => columns > 0 && rows > 0);
-  const expected = passes.reduce((sum, { columns, rows }) => sum + rows * (1 + ((columns * bits + 7) >> 3)), 0);
-  const packed = data.reduce((sum, { length }) => sum + length, 0);
-  if (expected > MOST_INFLATED * packed) throw new Error(`the rows take ${expected} bytes, which the ${packed} compressed ones cannot give`);
+  const { passes, expected } = rowsOf(width, height, bits, interlaced);
   const raw = unzlibSync(join(data), { out: new Uint8Array(expected) });                  // never writes past `expected`
   if (raw.length < expected) throw new Error(`the rows end after ${raw.length} of ${expected} bytes (truncated)`);
 
