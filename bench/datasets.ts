@@ -51,7 +51,7 @@ export async function run(): Promise<unknown> {
   for (const side of [320, 640]) {
     const place = fit(640, 640, [side, side]);
     rows.push(await measure(`letterbox 640 x 640 -> ${side}`, () => letterbox(photo.picture, place)));
-    rows.push(await measure(`augment 640 x 640 -> ${side}`, (i) => augmented(photo, place, augmentations.spikeyolo, new Random(0, i))));
+    rows.push(await measure(`augment 640 x 640 -> ${side}`, (i) => augmented(photo, { width: side, height: side }, augmentations.spikeyolo, new Random(0, i))));
   }
 
   print(["ms per picture", "best", "mean"], rows.map(({ job, best, mean }) => [job, best, mean]));

@@ -16,6 +16,7 @@
  *   fold       RepConvs in factors and as one convolution: what the cost model says, and the clock
  *   metrics    COCO's metrics of 500,000 detections, beside pycocotools where a python3 has it
  *   datasets   drawing, decoding, fitting and varying pictures
+ *   loader     the share of time that training waits for pictures, by who reads them
  *
  * Times are minima, and what is compared runs in turns: a shared machine slows down for seconds at a time. Ratios carry over, milliseconds do not. Everything
  * runs in any Node from 20 on: after `npm run build`, `npx -y node@24 dist/bench/main.js ops` measures another one. To compare a change, run the bench before and
@@ -41,6 +42,7 @@ const BENCHES: Record<string, () => Promise<{ run(args: readonly string[]): Prom
   metrics: () => import("./metrics.ts"),
   footprint: () => import("./footprint.ts"),
   datasets: () => import("./datasets.ts"),
+  loader: () => import("./loader.ts"),
 };
 
 const [name = "", ...args] = process.argv.slice(2);

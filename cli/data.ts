@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { batches, coco, cocoSplits, gen1Splits, shapes, voc, yolo, type Batch, type Batched, type DetectionSet } from "../datasets/index.ts";
 import type { TrainingBatch, TrainingData } from "../detection/index.ts";
-import { augmentOf, type Settings } from "./recipes.ts";
+import { augmentOf, readingOf, type Settings } from "./recipes.ts";
 import { Interrupted, refusing, UserError } from "./user-error.ts";
 
 export type Split = "train" | "val" | "test";
@@ -79,20 +79,21 @@ function kept(set: OpenSet, imgsz: number, room: Room): OpenSet {
 }
 
 /** Batches in order, one look at each picture, the last one perhaps short. */
-export function inOrder(set: OpenSet, { imgsz, batch }: Pick<Settings, "imgsz" | "batch">, signal?: AbortSignal): AsyncGenerator<Batch, void, undefined> {
-  return breathing(set.batches({ batch, imgsz }), signal);
+export function inOrder(set: OpenSet, { imgsz, batch, ...settings }: Pick<Settings, "imgsz" | "batch"> & Partial<Settings>, signal?: AbortSignal): AsyncGenerator<Batch, void, undefined> {
+  return breathing(set.batches({ batch, imgsz, ...readingOf(settings) }), signal);
 }
 
-/** What the trainer asks for. The batches of an epoch depend on seed and epoch alone; those before `from` are read and dropped. */
+/** What the trainer asks for. The batches of an epoch depend on seed and epoch alone; those before `from` are not made. */
 export function trainingData(train: OpenSet, val: OpenSet, settings: Settings): TrainingData {
-  const { batch, imgsz, seed } = settings, usable = train.size - (train.skipped ?? 0);
+  const { batch, imgsz, seed } = settings, usable = train.size - (train.skipped ?? 0), reading = readingOf(settings);
   if (batch > usable) throw new UserError(`train: batch is ${batch}, but ${train.name} has ${usable} usable pictures; give batch=${Math.max(usable, 1)} or less`);
   return {
     batchesPerEpoch: Math.floor(usable / batch),
     async *train(epoch, from): AsyncGenerator<TrainingBatch, void, undefined> {
-      let number = 0;
-      for await (const next of breathing(train.batches({ batch, imgsz, shuffle: true, seed, epoch, augment: augmentOf(settings), dropLast: true }))) {
-        if (number++ >= from) yield next;
+      let number = from;
+      for await (const next of breathing(train.batches({ batch, imgsz, shuffle: true, seed, epoch, augment: augmentOf(settings, epoch), dropLast: true, from, ...reading }))) {
+        number++;
+        yield next;
       }
       if (number === 0) throw new UserError(`train: fewer than ${batch} pictures of ${train.name} can be read (${train.problems.at(-1) ?? "no problem is known"}); give a smaller batch`);
     },

@@ -1,6 +1,7 @@
 /** The options of all commands as one table, and the reading of `key=value` by it. */
 import { spikeYOLO } from "../detection/index.ts";
-import { settingsOf } from "./recipes.ts";
+import type { Augment } from "../datasets/index.ts";
+import { augmentOf, settingsOf } from "./recipes.ts";
 import { UserError } from "./user-error.ts";
 
 /** What a value may be. `read` gives undefined for what it may not be. */
@@ -35,6 +36,10 @@ const embedded = settingsOf({}), folder = settingsOf({ data: "" });
 /** A default that differs where data= is given. */
 const either = (key: "model" | "imgsz" | "batch" | "epochs" | "lr0"): string => `${embedded[key]}, with data= ${folder[key]}`;
 
+/** The same of what varies. */
+const varied = (field: keyof Augment): string => `${augmentOf(embedded)[field]}, with data= ${augmentOf(folder)[field]}`;
+const share = real(0, 1), switched = oneOf("true", "false");
+
 const arithmetic = oneOf("fast", "strict");
 const imgsz = whole(32, 2048, 32), batch = whole(1, 4096), pictures = whole(1, 1_000_000);
 const fold = option(oneOf("auto", "all", "none"), "RepConvs as one convolution; auto: where faster here (none)");
@@ -62,6 +67,21 @@ export const commands = {
       train: option(pictures, `embedded pictures to train on (${embedded.train})`),
       val: option(pictures, `embedded pictures to validate on (${embedded.val})`),
       test: option(pictures, `embedded pictures for the final report (${embedded.test})`),
+      mosaic: option(share, `four pictures in one, how often (${varied("mosaic")})`),
+      close_mosaic: option(whole(0, 100_000), "last epochs without mosaic, 0: none (10)"),
+      degrees: option(real(0, 180), `rotation in degrees, each way (${varied("degrees")})`),
+      translate: option(share, `shift, as a share of the picture, each way (${varied("translate")})`),
+      scale: option(real(0, 0.99), `size, this share more or less (${varied("scale")})`),
+      shear: option(real(0, 89), `shear in degrees, each way (${varied("shear")})`),
+      perspective: option(real(0, 0.001), `perspective, per pixel (${varied("perspective")})`),
+      hsv_h: option(share, `hue, this share more or less (${varied("hue")})`),
+      hsv_s: option(share, `saturation (${varied("saturation")})`),
+      hsv_v: option(share, `brightness (${varied("value")})`),
+      fliplr: option(share, `chance of left for right (${varied("flip")})`),
+      flipud: option(share, `chance of top for bottom (${varied("upsideDown")})`),
+      workers: option(whole(0, 64), "threads for pictures of data= (half of all, up to 4)"),
+      cache: option(switched, "keep pictures of data= in memory, while half is free (false)"),
+      strict: option(switched, "end at a broken picture of data= (false)"),
       name: option(name, "run folder runs/NAME (train, then train2, ...)"),
       out: option(path, "run folder anywhere; must be empty or absent"),
       resume: option(path, "a run folder or a checkpoint to go on from"),
@@ -97,7 +117,7 @@ export const commands = {
     does: "find objects in pictures and draw them",
     options: {
       weights: checkpoint,
-      source: option(path, "a picture or a folder of pictures, JPEG or PNG"),
+      source: option(path, "a picture or a folder of pictures, JPEG, PNG or WebP"),
       conf: option(real(0, 1), "least score of a detection (0.25)"),
       form: option(oneOf("real", "integer", "binary"), "float32 sums, or exact ones in a spiking form (integer)"),
       fold,
@@ -181,7 +201,7 @@ export function help(of?: Command): string {
   for (const [command, { does, options }] of Object.entries(commands)) {
     if (of !== undefined && command !== of) continue;
     lines.push(`${command.padEnd(9)}${does}`);
-    for (const [key, { expected, does }] of Object.entries<Option<unknown>>(options)) lines.push(`  ${`${key}=`.padEnd(9)}${does}${expected === "a path" || expected.startsWith("a name") ? "" : `; ${expected}`}`);
+    for (const [key, { expected, does }] of Object.entries<Option<unknown>>(options)) lines.push(`  ${`${key}=`.padEnd(14)}${does}${expected === "a path" || expected.startsWith("a name") ? "" : `; ${expected}`}`);
     lines.push("");
   }
   if (of !== undefined) lines.push(`other commands: ${Object.keys(commands).filter((command) => command !== of).join(", ")}; spiketrain help shows them`);

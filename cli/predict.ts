@@ -66,8 +66,8 @@ export function detect(model: SpikeYOLO, picture: Picture, side: number, confide
 async function picturesIn(source: string): Promise<string[]> {
   try {
     if (!(await stat(source)).isDirectory()) return [source];
-    const names = (await readdir(source)).filter((name) => /\.(jpe?g|png)$/i.test(name)).sort();
-    if (names.length === 0) throw new UserError(`predict: ${source} holds no JPEG or PNG`);
+    const names = (await readdir(source)).filter((name) => /\.(jpe?g|png|webp)$/i.test(name)).sort();
+    if (names.length === 0) throw new UserError(`predict: ${source} holds no JPEG, PNG or WebP`);
     return names.map((name) => join(source, name));
   } catch (error) {
     if (error instanceof UserError) throw error;

@@ -1,5 +1,7 @@
 /** What a run does unless it is told otherwise: one record for the embedded pictures, one for a folder. All numbers of this kind are here. */
-import { augmentations, type Augment } from "../datasets/index.ts";
+import { freemem } from "node:os";
+import { augmentations, type Augment, type BatchOptions } from "../datasets/index.ts";
+import { defaultWorkers } from "../datasets/workers.ts";
 import { spikeYOLO, type TrainRecipe } from "../detection/index.ts";
 import type { Host, Kept } from "../engine/index.ts";
 import { referenceRecipe } from "../nn/index.ts";
@@ -7,7 +9,7 @@ import { referenceRecipe } from "../nn/index.ts";
 export type ModelName = keyof typeof spikeYOLO;
 
 /** The options of a run with every default filled in: what args.json and checkpoints keep. */
-export interface Settings {
+export interface Settings extends VariationSettings {
   readonly model: ModelName;
   readonly T: number;
   readonly D: number;
@@ -21,6 +23,14 @@ export interface Settings {
   readonly checkpointing: boolean;
   /** How outputs of convolutions are kept for the backward pass. */
   readonly activations: Kept;
+  /** Threads that read pictures; absent: as many as suit the machine. */
+  readonly workers?: number;
+  /** Pictures that were read stay in memory. */
+  readonly cache?: Switch;
+  /** A broken picture ends the run. */
+  readonly strict?: Switch;
+  /** Last epochs without mosaic; absent: those of the recipe. */
+  readonly close_mosaic?: number;
   /** A VOC folder; absent: the embedded pictures, as many as the three numbers say. */
   readonly data?: string;
   readonly train?: number;
@@ -28,10 +38,21 @@ export interface Settings {
   readonly test?: number;
 }
 
+export type Switch = "true" | "false";
+
+/** Variations by the names that ultralytics gives them; absent: those of the recipe. */
+const VARIATIONS = {
+  mosaic: "mosaic", degrees: "degrees", translate: "translate", scale: "scale", shear: "shear", perspective: "perspective",
+  hsv_h: "hue", hsv_s: "saturation", hsv_v: "value", fliplr: "flip", flipud: "upsideDown",
+} as const satisfies Record<string, keyof Augment>;
+
+export type VariationSettings = { readonly [K in keyof typeof VARIATIONS]?: number };
+
 interface Preset {
   readonly settings: Omit<Settings, "data" | "lr0">;
   readonly recipe: Omit<TrainRecipe, "batch" | "epochs">;
   readonly augment: Augment;
+  readonly closeMosaic: number;
 }
 
 /** Minutes on two cores. Higher rates and a looser clip than the reference's, which has hundreds of epochs to come into its stride. */
@@ -43,6 +64,7 @@ const embedded: Preset = {
     clip: 100, ema: { decay: 0.99, tau: 100 },
   },
   augment: augmentations.flip,
+  closeMosaic: 0,
 };
 
 /** SpikeYOLO as published, at a size that a CPU can train. */
@@ -50,6 +72,7 @@ const folder: Preset = {
   settings: { model: "small", T: 1, D: 4, imgsz: 320, batch: 16, epochs: 50, seed: 0, arithmetic: "fast", checkpointing: false, activations: "f32" },
   recipe: { ...referenceRecipe, warmupEpochs: 3, clip: 10, ema: {} },
   augment: augmentations.spikeyolo,
+  closeMosaic: 10,
 };
 
 export const presets = { embedded, folder } as const;
@@ -65,4 +88,17 @@ export function recipeOf(settings: Settings): TrainRecipe {
   return { ...presetOf(settings).recipe, lr0, batch, epochs };
 }
 
-export const augmentOf = (settings: Settings): Augment => presetOf(settings).augment;
+/**
+ * What varies in an epoch, counted from 0. As in the reference, the last `close_mosaic` epochs do without mosaic, but for runs that are
+ * shorter than that: they keep it to the end.
+ */
+export function augmentOf(settings: Settings, epoch = 0): Augment {
+  const { augment, closeMosaic } = presetOf(settings), given: Partial<Record<keyof Augment, number>> = {};
+  for (const [name, field] of Object.entries(VARIATIONS) as [keyof typeof VARIATIONS, keyof Augment][]) if (settings[name] !== undefined) given[field] = settings[name];
+  const { close_mosaic: close = closeMosaic, epochs } = settings, closed = close > 0 && close <= epochs && epoch >= epochs - close;
+  return { ...augment, ...given, ...(closed ? { mosaic: 0 } : {}) };
+}
+
+/** What a set of files is read with; nothing changes a bit of a batch. */
+export const readingOf = ({ workers = defaultWorkers(), cache, strict }: Pick<Settings, "workers" | "cache" | "strict">): Pick<BatchOptions, "workers" | "cache" | "strict"> =>
+  ({ workers, cache: cache === "true" ? Math.floor(freemem() / 2) : 0, strict: strict === "true" });

@@ -13,7 +13,7 @@ import { BrokenFile, bytesSource, fileSource, staysInside, type ByteSource } fro
 import type { Decoder } from "./image.ts";
 import { Column, quoted, readElements, type Fields, type Scanner } from "./json-stream.ts";
 import type { Batched } from "./loader.ts";
-import { numberClasses, pictureSet, within, type PictureFile, type PictureSet } from "./picture-set.ts";
+import { numberClasses, pictureSet, within, type LabelledFile, type PictureSet } from "./picture-set.ts";
 import { ProblemList } from "./problems.ts";
 import type { ObjectBox } from "./sample.ts";
 
@@ -227,7 +227,7 @@ async function openFile(path: string, { split, images, classes: wanted, decoder 
     }
     return kept;
   };
-  const files = instances.images.map((image, i): PictureFile | undefined => {
+  const files = instances.images.map((image, i): LabelledFile | undefined => {
     if (!staysInside(image.file)) return void problems.add(`coco: image ${image.id} of ${json} is called ${quoted(image.file)}, expected a name below the folder of the pictures; it is skipped`);
     boxes(i, image.width, image.height, problems);                                        // so that problems are known before training
     return {

@@ -1,16 +1,18 @@
 /**
- * JPEG and PNG files -> RGB pixels, turned upright by EXIF.
+ * JPEG, PNG and WebP files -> RGB pixels, turned upright by EXIF.
  *
- * Two decoders with one face: sharp (native, optional) and a plain WASM / TypeScript pair. Before either runs, the file is walked
- * marker by marker, because both decode the first half of a picture without a word: a cut file is a `BrokenImage`, never half grey.
- * Other formats are refused, so that a data set means the same with and without native code.
+ * Decoders with one face: sharp (native, optional), WASM and TypeScript where it is missing, createImageBitmap in browsers. Before any of them
+ * runs, the file is walked marker by marker, because all decode the first half of a picture without a word: a cut file is a `BrokenImage`,
+ * never half grey. Other formats are refused, so that a data set means the same with and without native code.
  */
+import { byWasm, withoutAlpha } from "./codecs.ts";
 import { decodePng, PNG_SIGNATURE, readPngHeader, type PngHeader } from "./png.ts";
 import type { Picture } from "./sample.ts";
+import { isWebp, readWebpHeader } from "./webp.ts";
 
 export { encodePng } from "./png.ts";
 
-export type Decoder = "sharp" | "wasm";
+export type Decoder = "sharp" | "wasm" | "browser";
 
 /** A file that does not hold a whole picture. Data sets skip it and say so; every other error is somebody's mistake and passes through. */
 export class BrokenImage extends Error {}
@@ -18,28 +20,52 @@ export class BrokenImage extends Error {}
 /** Refused before anything is allocated: a few bytes may claim gigabytes. */
 export const MAX_PIXELS = 64_000_000;
 
-/** Pixels of a JPEG or PNG. `decoder` defaults to sharp where it is installed. */
-export async function decodeImage(bytes: Uint8Array, name: string, { decoder }: { decoder?: Decoder } = {}): Promise<Picture> {
-  const header = measure(bytes, name);
-  const pixels = header.width * header.height;
-  if (pixels === 0) throw new BrokenImage(`image ${name}: the header says ${header.width} x ${header.height} pixels, so there is nothing to decode`);
-  if (pixels > MAX_PIXELS) throw new BrokenImage(`image ${name}: ${header.width} x ${header.height} pixels exceed the limit of ${MAX_PIXELS}; scale the file down`);
+/** What any file may claim, and what each of its bytes adds to that: one colour all over takes a JPEG some 1400 pixels per byte. */
+const PLAUSIBLE_PIXELS = 16_000_000, PIXELS_PER_BYTE = 4096;
+/** Passes over the picture that a progressive JPEG may make; encoders make about ten, and each one costs as much as a whole picture. */
+const MAX_SCANS = 128;
 
-  const sharp = decoder === "wasm" ? undefined : await loadSharp();
+export interface DecodeOptions {
+  /** Default: the browser's own in a browser, else sharp where it is installed. */
+  readonly decoder?: Decoder;
+  /** Told what is not wrong with a file but may be unexpected, in one sentence. */
+  readonly warn?: (sentence: string) => void;
+}
+
+/** Pixels of a JPEG, PNG or WebP. */
+export async function decodeImage(bytes: Uint8Array, name: string, { decoder = defaultDecoder(), warn }: DecodeOptions = {}): Promise<Picture> {
+  const header = measure(bytes, name), { kind, width, height, components } = header, pixels = width * height;
+  if (pixels === 0) throw new BrokenImage(`image ${name}: the header says ${width} x ${height} pixels, so there is nothing to decode`);
+  if (pixels > MAX_PIXELS) throw new BrokenImage(`image ${name}: ${width} x ${height} pixels exceed the limit of ${MAX_PIXELS}; scale the file down`);
+  if (pixels > PLAUSIBLE_PIXELS + PIXELS_PER_BYTE * bytes.length) throw new BrokenImage(`image ${name}: the header says ${width} x ${height} pixels, which a file of ${bytes.length} bytes does not hold; replace the file`);
+
+  const sharp = decoder === "sharp" || decoder === undefined ? await loadSharp() : undefined;
   if (decoder === "sharp" && !sharp) throw new Error(`image ${name}: decoder "sharp" is not installed here; npm install sharp, or leave the choice to decodeImage`);
   try {
-    if (sharp) return await bySharp(sharp, bytes, header.components);
-    return header.png ? decodePng(header.png) : await byWasm(bytes, header.components);
+    if (components === 4 && kind === "jpeg") {
+      if (!sharp) throw new Error("CMYK needs sharp: npm install sharp");
+      warn?.(`image ${name}: the JPEG is CMYK and was converted without its colour profile, so its colours may be off; save it as RGB`);
+    }
+    const picture = sharp ? await bySharp(sharp, bytes, components) : header.png ? decodePng(header.png) : decoder === "browser" ? await byBrowser(bytes, kind) : await byWasm(kind, bytes, header.orientation);
+    if (picture.width * picture.height !== pixels || picture.pixels.length !== 3 * pixels) throw new Error(`the header says ${width} x ${height} pixels, decoded were ${picture.width} x ${picture.height}`);
+    return picture;
   } catch (error) {
-    throw new BrokenImage(`image ${name}: cannot be decoded (${(error as Error).message}); replace the file`, { cause: error });
+    throw new BrokenImage(`image ${name}: cannot be decoded (${(error as Error).message.trim()}); replace the file`, { cause: error });
   }
 }
 
+/** Undefined: sharp if there is one, else WASM. */
+const defaultDecoder = (): Decoder | undefined => (typeof createImageBitmap === "function" && typeof OffscreenCanvas === "function" ? "browser" : undefined);
+
+type Kind = "jpeg" | "png" | "webp";
 interface Header {
+  readonly kind: Kind;
   /** As stored, before EXIF turns it. */
   readonly width: number;
   readonly height: number;
   readonly components: number;
+  /** For decoders that do not look it up themselves. */
+  readonly orientation: number;
   readonly png?: PngHeader;
 }
 
@@ -48,13 +74,14 @@ function measure(bytes: Uint8Array, name: string): Header {
     if (bytes[0] === 0xff && bytes[1] === 0xd8) return readJpegHeader(bytes);
     if (PNG_SIGNATURE.every((byte, i) => bytes[i] === byte)) {
       const png = readPngHeader(bytes);
-      return { width: png.width, height: png.height, components: 3, png };
+      return { kind: "png", width: png.width, height: png.height, components: 3, orientation: 1, png };
     }
+    if (isWebp(bytes)) return { kind: "webp", components: 3, ...readWebpHeader(bytes) };
   } catch (error) {
     throw new BrokenImage(`image ${name}: ${(error as Error).message}; replace the file`, { cause: error });
   }
   const start = [...bytes.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
-  throw new BrokenImage(`image ${name}: expected a JPEG (ff d8) or a PNG (89 50 4e 47), got ${bytes.length === 0 ? "an empty file" : `a file that starts with ${start}`}; convert it`);
+  throw new BrokenImage(`image ${name}: expected a JPEG (ff d8), a PNG (89 50 4e 47) or a WebP (RIFF), got ${bytes.length === 0 ? "an empty file" : `a file that starts with ${start}`}; convert it`);
 }
 
 /**
@@ -66,7 +93,7 @@ function measure(bytes: Uint8Array, name: string): Header {
 function readJpegHeader(bytes: Uint8Array): Header {
   const truncated = () => new Error(`the JPEG has no end-of-image marker within its ${bytes.length} bytes (truncated)`);
   const u16 = (at: number) => (bytes[at] << 8) | bytes[at + 1];
-  let header: Header | undefined;
+  let header: Header | undefined, scans = 0;
   for (let at = 2; ;) {
     at = bytes.indexOf(0xff, at);
     if (at < 0 || at + 1 >= bytes.length) throw truncated();
@@ -78,7 +105,8 @@ function readJpegHeader(bytes: Uint8Array): Header {
     const length = u16(at);
     if (at + length > bytes.length || length < 2) throw truncated();
     const frame = marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
-    if (frame && !header) header = { height: u16(at + 3), width: u16(at + 5), components: bytes[at + 7] };
+    if (frame && !header) header = { kind: "jpeg", height: u16(at + 3), width: u16(at + 5), components: bytes[at + 7], orientation: 1 };
+    if (marker === 0xda && ++scans > MAX_SCANS) throw new Error(`the JPEG has more than ${MAX_SCANS} scans`);
     at += length;
   }
   if (!header) throw new Error("the JPEG has no frame header");
@@ -116,34 +144,15 @@ function inksToRgb(cmyk: Uint8Array): Uint8Array {
   return pixels;
 }
 
-/** Decodes after which the WASM instance is replaced even if all went well. */
-const RECYCLE = 500;
-let decodes = 0;
-let jpegModule: Promise<WebAssembly.Module> | undefined;
-
-/** @jsquash/jpeg. A failed decode damages the instance, so after any failure the next call makes a new one (13 ms). */
-async function byWasm(bytes: Uint8Array, components: number): Promise<Picture> {
-  if (components === 4) throw new Error("CMYK needs sharp: npm install sharp");
-  const { default: decode, init } = await import("@jsquash/jpeg/decode.js");
-  jpegModule ??= compileJpegDecoder();
-  const compiled = await jpegModule;
-  if (decodes++ % RECYCLE === 0) await (init as unknown as (module: WebAssembly.Module, options: object) => Promise<void>)(compiled, { printErr: () => {} });
+/** By the browser: turned by EXIF, without colour profiles. A WebP with transparency loses up to a level or so to the canvas. */
+async function byBrowser(bytes: Uint8Array, kind: Kind): Promise<Picture> {
+  const bitmap = await createImageBitmap(new Blob([bytes.slice()], { type: `image/${kind}` }), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   try {
-    const { width, height, data } = await decode(new Uint8Array(bytes).buffer, { preserveOrientation: true });
-    const pixels = new Uint8Array(width * height * 3);
-    for (let i = 0, from = 0; i < pixels.length; i += 3, from += 4) {
-      pixels[i] = data[from];
-      pixels[i + 1] = data[from + 1];
-      pixels[i + 2] = data[from + 2];
-    }
-    return { width, height, pixels };
-  } catch (error) {
-    decodes = 0;
-    throw error;
+    const { width, height } = bitmap, context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    if (!context) throw new Error("the browser gives no canvas");
+    context.drawImage(bitmap, 0, 0);
+    return { width, height, pixels: withoutAlpha(context.getImageData(0, 0, width, height).data) };
+  } finally {
+    bitmap.close();
   }
-}
-
-async function compileJpegDecoder(): Promise<WebAssembly.Module> {
-  const [{ createRequire }, { readFile }] = await Promise.all([import("node:module"), import("node:fs/promises")]);
-  return WebAssembly.compile(await readFile(createRequire(import.meta.url).resolve("@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm")));
 }

@@ -88,8 +88,6 @@ export interface Place {
   readonly top: number;
   readonly width: number;
   readonly height: number;
-  /** Left becomes right, over the whole canvas. */
-  readonly mirror?: boolean;
 }
 
 /**
@@ -100,8 +98,8 @@ export interface Place {
  *
  * in OpenCV's fixed point: 11 bits for each weight, 4 + 16 + 2 bits dropped on the way.
  */
-export function paste(picture: Picture, canvas: Picture, { left, top, width, height, mirror }: Place): void {
-  if (width === picture.width && height === picture.height && Number.isInteger(left) && Number.isInteger(top) && !mirror) return overlay(canvas, picture, left, top);
+export function paste(picture: Picture, canvas: Picture, { left, top, width, height }: Place): void {
+  if (width === picture.width && height === picture.height && Number.isInteger(left) && Number.isInteger(top)) return overlay(canvas, picture, left, top);
   const x = taps(left, width, picture.width, canvas.width), y = taps(top, height, picture.height, canvas.height);
   const source = picture.pixels, target = canvas.pixels;
   let upper = new Int32Array(3 * x.size), lower = new Int32Array(3 * x.size);
@@ -127,8 +125,7 @@ export function paste(picture: Picture, canvas: Picture, { left, top, width, hei
     const b0 = y.weight[j], b1 = y.other[j];
     const start = (y.start + j) * canvas.width;
     for (let i = 0, from = 0; i < x.size; i++, from += 3) {
-      const column = x.start + i;
-      const to = 3 * (start + (mirror ? canvas.width - 1 - column : column));
+      const to = 3 * (start + x.start + i);
       target[to] = (((b0 * (upper[from] >> 4)) >> 16) + ((b1 * (lower[from] >> 4)) >> 16) + 2) >> 2;
       target[to + 1] = (((b0 * (upper[from + 1] >> 4)) >> 16) + ((b1 * (lower[from + 1] >> 4)) >> 16) + 2) >> 2;
       target[to + 2] = (((b0 * (upper[from + 2] >> 4)) >> 16) + ((b1 * (lower[from + 2] >> 4)) >> 16) + 2) >> 2;

@@ -1,17 +1,17 @@
 /** A split whose labels are known and whose pictures are files, read one by one: what the readers of COCO, YOLO and plain folders have in common. */
-import { MAX_IMAGE_BYTES, readRegular } from "./file.ts";
-import { BrokenImage, decodeImage, type Decoder } from "./image.ts";
+import type { Decoder } from "./image.ts";
+import { sampleOf } from "./jobs.ts";
 import { clip } from "./letterbox.ts";
 import { batches, type Batched, type BatchOptions } from "./loader.ts";
 import type { ProblemList } from "./problems.ts";
-import type { Batch, DetectionSet, ObjectBox, Sample } from "./sample.ts";
+import type { Batch, DetectionSet, ObjectBox, PictureFiles } from "./sample.ts";
 
 export interface PictureSet extends DetectionSet, Batched {
   /** How many pictures turned out to be unusable so far. */
   readonly skipped: number;
 }
 
-export interface PictureFile {
+export interface LabelledFile {
   /** What a person calls it, and where it is. */
   readonly name: string;
   readonly path: string;
@@ -19,29 +19,34 @@ export interface PictureFile {
   boxes(width: number, height: number): ObjectBox[];
 }
 
-export function pictureSet(of: { reader: string; name: string; classes: readonly string[]; files: readonly (PictureFile | undefined)[]; problems: ProblemList; decoder?: Decoder }): PictureSet {
+export function pictureSet(of: { reader: string; name: string; classes: readonly string[]; files: readonly (LabelledFile | undefined)[]; problems: ProblemList; decoder?: Decoder }): PictureSet {
   const { reader, name, classes, files, problems, decoder } = of;
   const unusable = new Set<number>();
   files.forEach((file, i) => { if (!file) unusable.add(i); });
+  const known = (index: number): LabelledFile | undefined => {
+    if (!(index in files)) throw new RangeError(`${reader}: sample ${index} of ${name} was asked for, which has ${files.length}`);
+    return files[index];
+  };
+  const readable: PictureFiles = {
+    decoder,
+    file(index) {
+      const file = known(index);
+      return file && { path: file.path, name: file.name, title: file.name };
+    },
+    boxes: (index, { width, height }) => known(index)?.boxes(width, height) ?? [],
+    broken(index, reason) {
+      unusable.add(index);
+      problems.add(`${reader}: ${reason}; the picture is skipped`);
+    },
+    notice(_, sentence) { problems.add(`${reader}: ${sentence}`); },
+  };
   const set: PictureSet = {
     name, classes,
     size: files.length,
+    files: readable,
     get problems() { return problems.list; },
     get skipped() { return unusable.size; },
-    async sample(index): Promise<Sample | undefined> {
-      if (!(index in files)) throw new RangeError(`${reader}: sample ${index} of ${name} was asked for, which has ${files.length}`);
-      const file = files[index];
-      if (!file) return undefined;
-      try {
-        const picture = await decodeImage(await readRegular(file.path, file.name, MAX_IMAGE_BYTES), file.name, { decoder });
-        return { name: file.name, picture, boxes: file.boxes(picture.width, picture.height) };
-      } catch (error) {
-        if (!(error instanceof BrokenImage)) throw error;
-        unusable.add(index);
-        problems.add(`${reader}: ${error.message}; the picture is skipped`);
-        return undefined;
-      }
-    },
+    sample: (index) => sampleOf(readable, index),
     batches(how: number | BatchOptions): AsyncIterable<Batch> { return batches(set, typeof how === "number" ? { batch: how } : how); },
   };
   return set;

@@ -3,12 +3,15 @@
  * Reads every colour type, depth and interlacing to RGB: transparency is dropped, not blended; of 16 bits the high 8 remain.
  */
 import { unzlibSync, zlibSync } from "fflate";
+import { orientationOf, upright } from "./exif.ts";
 import type { Picture } from "./sample.ts";
 
 export const PNG_SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 
 /** Filter types of a row: 0 as is, 1 minus left, 2 minus above, 3 minus their mean, 4 minus Paeth's choice. */
 const FILTERS = 5;
+/** Bytes that one compressed byte can become: deflate copies 258 for two bits. */
+const MOST_INFLATED = 1032;
 const CHANNELS: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
 
 /** Adam7: the pixels [x0 + i dx, y0 + j dy] of each pass. */
@@ -22,6 +25,8 @@ export interface PngHeader {
   readonly colour: number;
   readonly interlaced: boolean;
   readonly palette: Uint8Array;
+  /** As EXIF numbers it. */
+  readonly orientation: number;
   /** The compressed rows, in the pieces that the file has them in. */
   readonly data: readonly Uint8Array[];
 }
@@ -29,7 +34,7 @@ export interface PngHeader {
 /** Walks all chunks and checks their sums. Throws on a file that is cut, altered, or not a PNG of the standard. */
 export function readPngHeader(bytes: Uint8Array): PngHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let header: Omit<PngHeader, "palette" | "data"> | undefined;
+  let header: Omit<PngHeader, "palette" | "orientation" | "data"> | undefined, orientation = 1;
   let palette = new Uint8Array(0);
   const data: Uint8Array[] = [];
   for (let at = PNG_SIGNATURE.length; ;) {
@@ -46,20 +51,30 @@ export function readPngHeader(bytes: Uint8Array): PngHeader {
     }
     if (type === "PLTE") palette = body.slice();
     if (type === "IDAT") data.push(body);
-    if (type === "IEND") return { ...header, palette, data };
+    if (type === "eXIf") orientation = orientationOf(body);
+    if (type === "IEND") {
+      const { expected } = rowsOf(header.width, header.height, header.depth * CHANNELS[header.colour], header.interlaced), packed = data.reduce((sum, { length }) => sum + length, 0);
+      if (expected > MOST_INFLATED * packed) throw new Error(`the rows take ${expected} bytes, which the ${packed} compressed ones cannot give`);
+      return { ...header, palette, orientation, data };
+    }
     at += 12 + length;
   }
 }
 
 const depthsOf = (colour: number): number[] => (({ 0: [1, 2, 4, 8, 16], 3: [1, 2, 4, 8], 2: [8, 16], 4: [8, 16], 6: [8, 16] }) as Record<number, number[]>)[colour] ?? [];
 
-/** The pixels behind a header that was read (and whose size was judged) before. */
-export function decodePng({ width, height, depth, colour, interlaced, palette, data }: PngHeader): Picture {
-  const channels = CHANNELS[colour], bits = depth * channels;
-  const step = Math.max(1, bits >> 3);                                                    // bytes from a pixel to its left neighbour
+/** The passes that have pixels, and the bytes of all rows with their filters. */
+function rowsOf(width: number, height: number, bits: number, interlaced: boolean) {
   const passes = (interlaced ? PASSES : WHOLE).map(([x0, y0, dx, dy]) => ({ x0, y0, dx, dy, columns: Math.ceil((width - x0) / dx), rows: Math.ceil((height - y0) / dy) }))
     .filter(({ columns, rows }) => columns > 0 && rows > 0);
-  const expected = passes.reduce((sum, { columns, rows }) => sum + rows * (1 + ((columns * bits + 7) >> 3)), 0);
+  return { passes, expected: passes.reduce((sum, { columns, rows }) => sum + rows * (1 + Math.ceil(columns * bits / 8)), 0) };
+}
+
+/** The pixels behind a header that was read (and whose size was judged) before. */
+export function decodePng({ width, height, depth, colour, interlaced, palette, orientation, data }: PngHeader): Picture {
+  const channels = CHANNELS[colour], bits = depth * channels;
+  const step = Math.max(1, bits >> 3);                                                    // bytes from a pixel to its left neighbour
+  const { passes, expected } = rowsOf(width, height, bits, interlaced);
   const raw = unzlibSync(join(data), { out: new Uint8Array(expected) });                  // never writes past `expected`
   if (raw.length < expected) throw new Error(`the rows end after ${raw.length} of ${expected} bytes (truncated)`);
 
@@ -88,7 +103,7 @@ export function decodePng({ width, height, depth, colour, interlaced, palette, d
       above = row;
     }
   }
-  return { width, height, pixels };
+  return upright({ width, height, pixels }, orientation);
 }
 
 /** Value i of a row packed with `depth` <= 8 bits per value, first value in the high bits. */

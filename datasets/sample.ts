@@ -32,8 +32,31 @@ export interface DetectionSet {
   readonly size: number;
   /** The sample, or undefined if its files are broken (the problem is then in `problems`). */
   sample(index: number): Promise<Sample | undefined>;
+  /** Where pictures are files that anyone can read by path. */
+  readonly files?: PictureFiles;
   /** Everything that was found wrong so far, one sentence each, with file and remedy; each problem once. */
   readonly problems: readonly string[];
+}
+
+export interface PictureFile {
+  readonly path: string;
+  /** What a person would call the picture. */
+  readonly name: string;
+  /** What a sentence about the file calls it, where that is more. */
+  readonly title: string;
+}
+
+/** The halves of `sample`, for those who read pictures themselves, on threads of their own. */
+export interface PictureFiles {
+  /** Undefined if it is known that there is nothing to read; `problems` says why. */
+  file(index: number): PictureFile | undefined;
+  /** Objects of a picture whose size is known now. */
+  boxes(index: number, picture: { readonly width: number; readonly height: number }): readonly ObjectBox[];
+  /** The file turned out to be broken: `reason` says so and names it. */
+  broken(index: number, reason: string): void;
+  /** Something that a person may want to know about a file that was read nevertheless. */
+  notice(index: number, sentence: string): void;
+  readonly decoder?: "sharp" | "wasm" | "browser";
 }
 
 /** The objects of a batch as columns: `image` says to which picture of the batch each belongs; boxes are centre x, centre y, width, height over the picture's sides. */

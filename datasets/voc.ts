@@ -6,12 +6,13 @@
  * that the list of classes lacks.
  */
 import { XMLParser, XMLValidator } from "fast-xml-parser";
-import { BrokenFile, MAX_IMAGE_BYTES, readRegular } from "./file.ts";
-import { BrokenImage, decodeImage, type Decoder } from "./image.ts";
+import { BrokenFile, readRegular } from "./file.ts";
+import type { Decoder } from "./image.ts";
+import { sampleOf } from "./jobs.ts";
 import { clip } from "./letterbox.ts";
 import { batches, type Batched, type BatchOptions } from "./loader.ts";
 import { printable } from "./printable.ts";
-import type { Batch, DetectionSet, ObjectBox, Sample } from "./sample.ts";
+import type { Batch, DetectionSet, ObjectBox, PictureFiles } from "./sample.ts";
 
 export interface VocOptions {
   /** Name of a list in ImageSets/Main. Default: "trainval" if there is one, else "train". */
@@ -93,6 +94,26 @@ async function openFolder(path: string, { split: wanted, classes: given, decoder
   }
 
   const unusable = new Set(entries.filter(({ annotation, file }) => !annotation || !file).map(({ id }) => id));
+  const entry = (index: number): Entry => entries[index] ?? refuseIndex(index);
+  const refuseIndex = (index: number): never => { throw new RangeError(`voc: sample ${index} of split "${split}" was asked for, which has ${entries.length}`); };
+  const readable: PictureFiles = {
+    decoder,
+    file(index) {
+      const { annotation, file } = entry(index);
+      return annotation && file ? { path: files.path(`JPEGImages/${file}`), name: file, title: `JPEGImages/${file}` } : undefined;
+    },
+    boxes(index, { width, height }) {
+      const { id, annotation } = entry(index);
+      if (!annotation) return [];
+      if (width !== annotation.width || height !== annotation.height) report(`voc: Annotations/${id}.xml says ${annotation.width} x ${annotation.height} pixels, the picture has ${width} x ${height}; its boxes are clipped to the picture`);
+      return boxesOf(id, annotation, width, height, numbers, report);
+    },
+    broken(index, reason) {
+      unusable.add(entry(index).id);
+      report(`voc: ${reason}; the picture is skipped`);
+    },
+    notice(_, sentence) { report(`voc: ${sentence}`); },
+  };
   const set: VocSet = {
     name: `voc ${path} ${split}`,
     classes,
@@ -100,22 +121,8 @@ async function openFolder(path: string, { split: wanted, classes: given, decoder
     get problems() { return [...problems]; },
     get skipped() { return unusable.size; },
 
-    async sample(index): Promise<Sample | undefined> {
-      if (!(index in entries)) throw new RangeError(`voc: sample ${index} of split "${split}" was asked for, which has ${entries.length}`);
-      const { id, annotation, file } = entries[index];
-      if (!annotation || !file) return undefined;
-      try {
-        const picture = await decodeImage(await files.read(`JPEGImages/${file}`, MAX_IMAGE_BYTES), `JPEGImages/${file}`, { decoder });
-        const { width, height } = picture;
-        if (width !== annotation.width || height !== annotation.height) report(`voc: Annotations/${id}.xml says ${annotation.width} x ${annotation.height} pixels, the picture has ${width} x ${height}; its boxes are clipped to the picture`);
-        return { name: file, picture, boxes: boxesOf(id, annotation, width, height, numbers, report) };
-      } catch (error) {
-        if (!(error instanceof BrokenImage)) throw error;
-        unusable.add(id);
-        report(`voc: ${error.message}; the picture is skipped`);
-        return undefined;
-      }
-    },
+    files: readable,
+    sample: (index) => sampleOf(readable, index),
 
     batches(how: number | BatchOptions): AsyncIterable<Batch> { return batches(set, typeof how === "number" ? { batch: how } : how); },
   };
@@ -260,8 +267,8 @@ const text = (tree: unknown, name: string): string => { const value = child(tree
 
 /** The files below one folder. node:fs is imported when a folder is opened, so that this floor's index also loads in browsers. */
 interface Folder {
+  path(file: string): string;
   list(directory: string): Promise<string[]>;
-  read(file: string, limit: number): Promise<Uint8Array>;
   text(file: string, limit: number): Promise<string>;
 }
 
@@ -283,7 +290,7 @@ async function folder(path: string): Promise<Folder> {
   const read = (file: string, limit: number) => readRegular(join(root, file), file, limit);
   return {
     list: async (directory) => (await names(join(root, directory)))?.sort() ?? [],
-    read,
+    path: (file) => join(root, file),
     text: async (file, limit) => new TextDecoder().decode(await read(file, limit)),
   };
 }

@@ -14,7 +14,7 @@ import { isPictureName, picturesBelow } from "./folder.ts";
 import type { Decoder } from "./image.ts";
 import { quoted } from "./json-stream.ts";
 import type { Batched } from "./loader.ts";
-import { numberClasses, pictureSet, within, type PictureFile, type PictureSet } from "./picture-set.ts";
+import { numberClasses, pictureSet, within, type LabelledFile, type PictureSet } from "./picture-set.ts";
 import { ProblemList } from "./problems.ts";
 import type { ObjectBox } from "./sample.ts";
 
@@ -195,7 +195,7 @@ async function openYaml(path: string, { split = "train", root, classes: wanted, 
   const names = [...new Set((await Promise.all(entries.map((entry) => picturesOf(home, inside(entry), file, split, problems)))).flat())];
   if (names.length === 0) throw new Error(`yolo: split "${split}" of "${file}" names no picture`);
 
-  const files: (PictureFile | undefined)[] = [];
+  const files: (LabelledFile | undefined)[] = [];
   let unlabelled = 0;
   for (let from = 0; from < names.length; from += PARALLEL) {
     const some = names.slice(from, from + PARALLEL);

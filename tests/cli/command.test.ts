@@ -170,7 +170,7 @@ describe("what people get wrong", () => {
     ["a run that is not there", () => ["train", "resume=runs/none"], "checkpoint: cannot open runs/none: no such file or directory (ENOENT)"],
     ["no weights", () => ["val"], "val: weights is missing; give weights=RUN_FOLDER or weights=CHECKPOINT"],
     ["no source", () => ["predict", `weights=${at("whole")}`], "predict: source is missing; give source=PICTURE or source=FOLDER"],
-    ["a source without pictures", () => ["predict", `weights=${at("whole")}`, `source=${at("whole", "weights")}`], /^predict: .*weights holds no JPEG or PNG$/],
+    ["a source without pictures", () => ["predict", `weights=${at("whole")}`, `source=${at("whole", "weights")}`], /^predict: .*weights holds no JPEG, PNG or WebP$/],
     ["a class that the network does not know", () => ["val", `weights=${at("whole")}`, `data=${at("cats")}`], /class "cat", which is not in the class list \[ball, cube, ring\]/],
   ];
 

@@ -76,7 +76,7 @@ describe("options", () => {
   test("help of one command has its options and no others, and says what else there is", () => {
     expect(help("val")).toContain("  split=");
     expect(help("val")).not.toContain("epochs=");
-    expect(help("train")).toContain("  epochs=  how often each picture is seen (8, with data= 50)");
+    expect(help("train")).toContain("  epochs=       how often each picture is seen (8, with data= 50)");
     expect(help("train")).toContain("other commands: val, profile, predict, check; spiketrain help shows them\nnpm start -- key=value ...  is  spiketrain train key=value ...");
   });
 

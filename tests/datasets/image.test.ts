@@ -29,6 +29,43 @@ describe("both decoders", () => {
     });
   }
 
+  const webps = { lossy: {}, lossless: { lossless: true }, "nearly lossless": { nearLossless: true }, coarse: { quality: 20 } };
+  for (const [kind, options] of Object.entries(webps)) {
+    test(`give the same pixels for a ${kind} WebP of odd size`, async () => {
+      const picture = pattern(101, 67), bytes = new Uint8Array(await sharp(picture.pixels, { raw: { width: 101, height: 67, channels: 3 } }).webp(options).toBuffer());
+      const [a, b] = await Promise.all(DECODERS.map((decoder) => decodeImage(bytes, "a.webp", { decoder })));
+      expect(apart(a, b)).toBe(0);
+      if (kind === "lossless") expect(apart(a, picture)).toBe(0);
+    });
+  }
+
+  test("drop the transparency of a WebP, and turn it and a PNG upright", async () => {
+    const stored = pattern(40, 24), rgba = new Uint8Array(40 * 24 * 4).map((_, i) => (i % 4 === 3 ? 255 - (i >> 4) % 50 : stored.pixels[3 * (i >> 2) + i % 4]));
+    const image = () => sharp(rgba, { raw: { width: 40, height: 24, channels: 4 } });
+    const clear = new Uint8Array(await image().webp({ lossless: true }).toBuffer());
+    for (const decoder of DECODERS) expect(apart(await decodeImage(clear, "a.webp", { decoder }), stored)).toBe(0);
+    for (let orientation = 1; orientation <= 8; orientation++) for (const format of ["webp", "png"] as const) {
+      const turned = new Uint8Array(await image().removeAlpha().withMetadata({ orientation }).toFormat(format, { lossless: true }).toBuffer());
+      for (const decoder of DECODERS) expect(apart(await decodeImage(turned, `a.${format}`, { decoder }), upright(stored, orientation)), `${format}, orientation ${orientation}, by ${decoder}`).toBe(0);
+    }
+  });
+
+  test("refuse a WebP that is cut or moves", async () => {
+    const raw = () => sharp(pattern(40, 24).pixels, { raw: { width: 40, height: 24, channels: 3, pageHeight: 12 } as never });
+    const bytes = new Uint8Array(await raw().webp().toBuffer());
+    for (const decoder of DECODERS) {
+      for (const share of [0.3, 0.6, 0.95]) expect((await failure(decodeImage(bytes.subarray(0, bytes.length * share), "cut.webp", { decoder }))).message).toMatch(/^image cut\.webp: .*\(truncated\); replace the file$/);
+      expect((await failure(decodeImage(bytes, "moving.webp", { decoder }))).message).toBe("image moving.webp: the WebP is animated, expected one picture; replace the file");
+    }
+  });
+
+  test("tell of four inks, and of nothing else", async () => {
+    const told: string[] = [], warn = (sentence: string) => { told.push(sentence); };
+    await decodeImage(await jpegOf(pattern(20, 10)), "rgb.jpg", { warn });
+    await decodeImage(await jpegOf(pattern(20, 10), { cmyk: true }), "inks.jpg", { warn });
+    expect(told).toEqual(["image inks.jpg: the JPEG is CMYK and was converted without its colour profile, so its colours may be off; save it as RGB"]);
+  });
+
   const bccd = beside("data/bccd/JPEGImages");
   test.skipIf(!bccd)("give the same pixels for photographs", async () => {
     for (const name of readdirSync(bccd!).sort().slice(0, 12)) {
@@ -112,8 +149,8 @@ describe("a broken file", () => {
   }
 
   test("of another kind, or none, is named by its first bytes", async () => {
-    expect((await failure(decodeImage(Uint8Array.of(0x47, 0x49, 0x46, 0x38, 0x39), "a.gif"))).message).toBe("image a.gif: expected a JPEG (ff d8) or a PNG (89 50 4e 47), got a file that starts with 47 49 46 38; convert it");
-    expect((await failure(decodeImage(new Uint8Array(0), "a.jpg"))).message).toBe("image a.jpg: expected a JPEG (ff d8) or a PNG (89 50 4e 47), got an empty file; convert it");
+    expect((await failure(decodeImage(Uint8Array.of(0x47, 0x49, 0x46, 0x38, 0x39), "a.gif"))).message).toBe("image a.gif: expected a JPEG (ff d8), a PNG (89 50 4e 47) or a WebP (RIFF), got a file that starts with 47 49 46 38; convert it");
+    expect((await failure(decodeImage(new Uint8Array(0), "a.jpg"))).message).toBe("image a.jpg: expected a JPEG (ff d8), a PNG (89 50 4e 47) or a WebP (RIFF), got an empty file; convert it");
   });
 
   test("of four inks needs sharp, and the fallback says so", async () => {

@@ -67,12 +67,6 @@ describe("paste", () => {
       expect(copied).toEqual(drawn);
     }
   });
-  test("mirrored is the mirror image of what it would be", () => {
-    const picture = pattern(9, 5), plain = blank(13, 8, 114), mirrored = blank(13, 8, 114), place = { left: 1.3, top: 0.4, width: 7.9, height: 6.2 };
-    paste(picture, plain, place);
-    paste(picture, mirrored, { ...place, mirror: true });
-    for (let y = 0; y < 8; y++) for (let x = 0; x < 13; x++) expect(mirrored.pixels[3 * (y * 13 + x)]).toBe(plain.pixels[3 * (y * 13 + 12 - x)]);
-  });
 });
 
 describe("letterbox", () => {

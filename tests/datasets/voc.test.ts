@@ -266,7 +266,8 @@ describe("real folders", () => {
         const want = images.find(({ file }: { file: string }) => file === name).objects;
         expect(boxes, name).toEqual(want.map(({ class_id, difficult, bbox: [x1, y1, x2, y2] }: any) => ({ class: class_id, x1: x1 - 1, y1: y1 - 1, x2, y2, difficult: difficult === 1 })));
       }
-      expect(set.problems).toEqual([]);
+      const inks = Array.from({ length: set.size }, (_, i) => set.files!.file(i)!.name).includes("000073.jpg");
+      expect(set.problems).toEqual(inks ? ["voc: image JPEGImages/000073.jpg: the JPEG is CMYK and was converted without its colour profile, so its colours may be off; save it as RGB"] : []);
     }
   });
 });

@@ -2,6 +2,7 @@
 import { eventPlayers } from "./datasets-events.ts";
 import { evaluationPlayers } from "./evaluation.ts";
 import type { Player } from "./play.ts";
+import { imagePlayers } from "./datasets-images.ts";
 import { readerPlayers } from "./datasets-readers.ts";
 import { snnYolov3NeuronPlayers } from "./snn-yolov3-neurons.ts";
 import { networkPlayers } from "./spikeyolo-network.ts";
@@ -23,5 +24,5 @@ function together(...tables: readonly ReadonlyMap<string, Player>[]): Map<string
 }
 
 export const players: ReadonlyMap<string, Player> = together(
-  spikeyoloPlayers, networkPlayers, trajectoryPlayers, snnYolov3NeuronPlayers, readerPlayers, eventPlayers, evaluationPlayers,
+  spikeyoloPlayers, networkPlayers, trajectoryPlayers, snnYolov3NeuronPlayers, readerPlayers, imagePlayers, eventPlayers, evaluationPlayers,
 );

@@ -9,7 +9,7 @@ import { loadCheckpoint } from "../../nn/index.ts";
  * What every engine makes of the twenty steps, on any number of threads. A change that means to change arithmetic on the training path
  * (another order of a sum, another default) writes a new one here; any other change that needs a new one has a fault.
  */
-export const GOLDEN = "10bdbde1563668f745187391e9996d1a0c022aa76bed69a32910514668eef3b0";
+export const GOLDEN = "5955bf95a7527d528e713ce74e3b1f5aa4c3210fdd83ca6610bd79aa0aa30568";
 
 const EPOCHS = 4, STEPS = 5, BATCH = 2, SIDE = 64;
 
