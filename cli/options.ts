@@ -119,7 +119,7 @@ export const commands = {
       weights: checkpoint,
       source: option(path, "a picture or a folder of pictures, JPEG, PNG or WebP"),
       conf: option(real(0, 1), "least score of a detection (0.25)"),
-      form: option(oneOf("real", "integer", "binary"), "float32 sums, or exact ones in a spiking form (integer)"),
+      form: option(oneOf("real", "integer", "binary"), "float32 sums, or exact ones of spikes (integer)"),
       fold,
       imgsz: option(imgsz, "pixels per side (as trained)"),
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),

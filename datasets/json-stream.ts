@@ -157,7 +157,7 @@ export const quoted = (name: string): string => JSON.stringify(name.length > 80 
 /** How the members of an object are read into a row, by key. */
 export type Fields<Row> = ReadonlyMap<string, (scan: Scanner, row: Row) => void>;
 
-const POWERS = Array.from({ length: 23 }, (_, i) => 10 ** i);
+const POWERS = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22];
 const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Reads one JSON value, strictly. */

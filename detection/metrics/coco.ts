@@ -44,7 +44,7 @@ export const cocoThresholds: readonly number[] = Array.from({ length: 10 }, (_, 
 export const cocoRecalls: readonly number[] = Array.from({ length: 101 }, (_, k) => (k === 100 ? 1 : k * 0.01));
 /** In square pixels, both ends included. */
 export const cocoAreas: readonly { readonly name: "all" | "small" | "medium" | "large"; readonly from: number; readonly to: number }[] = [
-  { name: "all", from: 0, to: 1e5 ** 2 }, { name: "small", from: 0, to: 32 ** 2 }, { name: "medium", from: 32 ** 2, to: 96 ** 2 }, { name: "large", from: 96 ** 2, to: 1e5 ** 2 },
+  { name: "all", from: 0, to: 1e10 }, { name: "small", from: 0, to: 32 * 32 }, { name: "medium", from: 32 * 32, to: 96 * 96 }, { name: "large", from: 96 * 96, to: 1e10 },
 ];
 /** How many detections per image and class may count. */
 export const cocoMost: readonly number[] = [1, 10, 100];

@@ -25,7 +25,7 @@ export class ConfusionMatrix {
   readonly iou: number;
   constructor(readonly classes: number, { confidence = 0.25, iou: overlap = 0.45 }: ConfusionOptions = {}) {
     if (!Number.isSafeInteger(classes) || classes < 1) throw new Error(`confusion: expected at least one class, got ${classes}`);
-    this.counts = new Float64Array((classes + 1) ** 2);
+    this.counts = new Float64Array((classes + 1) * (classes + 1));
     [this.confidence, this.iou] = [confidence, overlap];
     this.protocol = `ultralytics confusion matrix (confidence > ${confidence}, IoU > ${overlap})`;
   }

@@ -37,7 +37,7 @@ test.skipIf(process.platform === "win32")("what is no picture is skipped by name
   await predictCommand({ weights, source, out, conf: 0.9 }, new Progress({ write: (text) => said.push(text) }), new AbortController().signal);
   const inSource = (name: string) => join(source, name);
   expect(said.slice(0, 6)).toEqual([
-    `image ${inSource("bell\\u001b[2J.jpg")}: expected a JPEG (ff d8) or a PNG (89 50 4e 47), got a file that starts with 6e 6f 20 70; convert it; the picture is skipped\n`,
+    `image ${inSource("bell\\u001b[2J.jpg")}: expected a JPEG (ff d8), a PNG (89 50 4e 47) or a WebP (RIFF), got a file that starts with 6e 6f 20 70; convert it; the picture is skipped\n`,
     `image ${inSource("dangling.png")} is missing; the picture is skipped\n`,
     `image ${inSource("folder.jpg")} is a folder, expected a file; the picture is skipped\n`,
     `image ${inSource("huge.jpg")} has 4294967296 bytes, more than the limit of 268435456; the picture is skipped\n`,

@@ -33,7 +33,7 @@ test("a run whose worker dies and cannot be replaced says so and ends on one thr
   await writeFile(program, `await import(${JSON.stringify(saboteur.href)});`);
   const host = await loadKernels({ threads: 2, workerProgram: pathToFileURL(program) });
   await rm(program);
-  order(host.memory.wasm, "exits", 20);
+  order(host.memory.wasm, "exits", 200); // of the pieces of work that it is given: in a step, not where the model is made
   const { said, checkpoint } = await trained("alone", host);
   expect(said).toContain("kernels: a worker ended on its own (exit code 3)\n");
   expect(said).toMatch(/kernels: a worker did not start \(Cannot find module .*\); going on with one thread\n/);

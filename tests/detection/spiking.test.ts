@@ -76,7 +76,7 @@ const WITHOUT_PRODUCTS: Record<string, string> = {
   f32_affine_row: "norms, once per timestep", f32_add: "shortcuts, on currents", f32_maxpool: "pooling of currents", f32_copy_columns: "concat", f32_upsample_nearest: "copies",
   f32_repeat: "shows the picture T times", f32_sum_over: "mean over T, at the very end", f32_expectation: "boxes from the last currents", f32_sigmoid: "scores from the last currents",
 };
-const FIRST_LAYER = ["conv_pack", "f32_conv"];
+const FIRST_LAYER = ["f32_pad", "conv_pack", "f32_conv"];
 
 /** How often each kernel is called in `run`. */
 function callsIn(run: () => void): Map<string, number> {
