@@ -21,7 +21,7 @@ export function dense(desk: Desk, { B, S, C, N, k: side }: Shape) {
   const [x, w, dy, y, dx, dw] = [P * C, weights, P * N, P * N, P * C, weights].map((size) => desk.reals(size));
   const [packed, turned, dwt] = [Math.ceil(N / 8) * 8 * taps * C, Math.ceil(C / 8) * 8 * taps * N, weights].map((size) => desk.bytes(4 * size));
   const { table, back } = tables(desk, B, S, side), pointwise = side === 1;
-  k.conv_pack(Math.ceil(N / 8), w, packed, N, taps, C);
+  k.conv_pack(Math.ceil(N / 8), w, packed, N, taps, C, 0);
   k.conv_pack_transposed(Math.ceil(C / 8), w, turned, N, taps, C);
   return {
     x, w, dy, y, dx, dw,
@@ -44,7 +44,7 @@ export function sparse(desk: Desk, shape: Shape, density: number) {
   const u = desk.currents(P * C, density, D), s = desk.bytes(P * C);
   const [packed, blocks, dwt] = [Math.ceil(N / 32) * 32 * taps * C, Math.ceil(N / 32) * 32 * places, Math.ceil(N / 32) * 32 * rows].map((size) => desk.bytes(4 * size));
   const [events, spans, bandEvents, bandSpans] = [2 * P * C, 8 * P, 2 * 192 * bands * C, 8 * bands * C].map((size) => desk.bytes(size));
-  k.spike_conv_pack(Math.ceil(N / 32), w, packed, N, taps, C);
+  k.spike_conv_pack(Math.ceil(N / 32), w, packed, N, taps, C, 0);
   const fire = () => k.f32_fire_integer(P * C, u, s, 1, P * C, 0.25, 1, D), toReals = () => k.spikes_to_f32(P * C, s, x);
   fire();
   toReals();
@@ -68,8 +68,8 @@ export function depthwise(desk: Desk, { B, S, C, k: side }: DepthwiseShape) {
   const { k } = desk, taps = side * side, H = S + side - 1, halo = side >> 1, blocks = Math.ceil(C / 4);
   const [x, w, dy, y, dx, dw] = [B * S * S * C, taps * C, B * S * S * C, B * S * S * C, B * S * S * C, taps * C].map((size) => desk.reals(size));
   const [x4, dy4, w4, turned] = [B * H * H, B * H * H, taps, taps].map((size) => desk.bytes(16 * blocks * size));
-  k.depthwise_pack(blocks, w, w4, C, taps, 0);
-  k.depthwise_pack(blocks, w, turned, C, taps, 1);
+  k.depthwise_pack(blocks, w, w4, C, taps, 0, 0);
+  k.depthwise_pack(blocks, w, turned, C, taps, 1, 0);
   const packed = (from: number, to: number) => () => k.nc4_pack(B * blocks, from, to, S, S, C, H, H, halo, halo, 1);
   const pack = packed(x, x4), packGradient = packed(dy, dy4);
   pack();

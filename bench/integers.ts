@@ -17,8 +17,8 @@ export async function run(): Promise<unknown> {
     const [dense, sparse, dense8, sparse16] = [desk.reals(size), desk.reals(size), desk.bytes(size), desk.bytes(2 * size)];
     const [table, values, events, spans, sums] = [desk.bytes(4 * taps * P), desk.bytes(P * C), desk.bytes(2 * P * C), desk.bytes(8 * P), desk.bytes(4 * P * N)];
     k.conv_table(taps, table, 1, S, S, S, S, side, 1, side >> 1, 1);
-    k.conv_pack(N / 8, w, dense, N, taps, C);
-    k.spike_conv_pack(N / 32, w, sparse, N, taps, C);
+    k.conv_pack(N / 8, w, dense, N, taps, C, 0);
+    k.spike_conv_pack(N / 32, w, sparse, N, taps, C, 0);
     k.dot_i8_pack(N / 8, w, dense8, N, taps, C); // the bytes of reals are as good as any
     k.spike_conv_i16_pack(N / 64, w, sparse16, N, taps, C);
     for (const density of DENSITIES) {

@@ -16,7 +16,7 @@ export { add, mul, scale, sigmoid, sub, sum, sumOfSquares } from "./ops/elementw
 export { channels, concat, concatRows, gatherRows, meanOverTime, repeatOverTime, reshape, valuesOf } from "./ops/layout.ts";
 export { batchNorm, batchStatistics, mulRow, type Statistics } from "./ops/norm.ts";
 export { conv2d, type ConvAttributes } from "./ops/conv.ts";
-export { observeKernels, withKernels, withSpikePath, type Algorithm, type KernelChoice, type KernelRun, type SpikePath } from "./ops/dispatch.ts";
+export { observeKernels, sumsExactly, withKernels, withSpikePath, type Algorithm, type KernelChoice, type KernelRun, type SpikePath } from "./ops/dispatch.ts";
 export { linear, matmul } from "./ops/matmul.ts";
 export { maxPool2d, padWith, upsampleNearest } from "./ops/pool.ts";
 export { fire, fireFrom, spikesOf, withLearned, type BinaryNeuron, type IntegerNeuron, type Neuron, type Surrogate } from "./ops/neuron.ts";

@@ -39,8 +39,8 @@ function measure(k: Kernels, memory: WebAssembly.Memory, take: (bytes: number) =
   for (const [pointer, size] of [[weights, taps * C * C], [dy, P * C]]) new Float32Array(memory.buffer, pointer, size).forEach((_, i, all) => { all[i] = real(); });
   for (const [pointer, density] of [[low, LOW], [high, HIGH]]) new Uint8Array(memory.buffer, pointer, P * C).forEach((_, i, all) => { all[i] = random() < density ? 1 + (i & 3) : 0; });
   k.conv_table(taps, table, 1, SIDE, SIDE, SIDE, SIDE, side, 1, pad, 1);
-  k.conv_pack(C / 8, weights, packed, C, taps, C);
-  k.spike_conv_pack(C / 32, weights, rows, C, taps, C);
+  k.conv_pack(C / 8, weights, packed, C, taps, C, 0);
+  k.spike_conv_pack(C / 32, weights, rows, C, taps, C, 0);
 
   const sparse = (s: number) => (): void => {
     k.spike_events(P / 64, s, events, spans, P, C);

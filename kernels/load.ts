@@ -129,7 +129,7 @@ function multipliesRightly(kernels: RangeKernels, memory: WebAssembly.Memory): b
   const X = new Float32Array(memory.buffer, x, rows * K), W = new Float32Array(memory.buffer, w, N * K);
   for (let i = 0; i < X.length; i++) X[i] = (i % 7) - 3;
   for (let i = 0; i < W.length; i++) W[i] = (i % 5) - 2;
-  kernels.conv_pack(0, 2, w, packed, N, 1, K);
+  kernels.conv_pack(0, 2, w, packed, N, 1, K, 0);
   kernels.f32_gemm(0, rows, x, K, K, packed, 0, y, N, N);
   const Y = new Float32Array(memory.buffer, y, rows * N);
   for (let p = 0; p < rows; p++) {
@@ -153,7 +153,7 @@ function spikesRightly(kernels: RangeKernels, memory: WebAssembly.Memory): boole
   kernels.f32_fire_integer(0, n, x, s, 1, n, 0, 1, D);
   if (new Uint8Array(memory.buffer, s, n).some((byte, i) => byte !== fired[i % K] + open[i % K])) return false;
   kernels.spike_events(0, 1, s, events, spans, pixels, K);
-  kernels.spike_conv_pack(0, 1, w, packed, N, 1, K);
+  kernels.spike_conv_pack(0, 1, w, packed, N, 1, K, 0);
   kernels.spike_conv(0, pixels, events, spans, 0, pixels, 1, K, packed, 0, y, N, N);
   return new Float32Array(memory.buffer, y, pixels * N).every((sum, i) => sum === fired.reduce((total, value, k) => total + value * W[(i % N) * K + k], 0));
 }

@@ -89,8 +89,8 @@ export interface Kernels {
    * table: i32 [taps][B*H*W]; same arguments.
    */
   conv_table_transposed: Kernel<[table: Ptr, B: Int, H: Int, W: Int, OH: Int, OW: Int, kw: Int, stride: Int, padding: Int, dilation: Int]>;
-  /** n = ceil(N/8) panels: packs w [N][taps][K] for f32_conv / f32_gemm. packed holds ceil(N/8)*8*taps*K elements. */
-  conv_pack: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int]>;
+  /** n = ceil(N/8) panels: packs w [N][taps][K], times scale[n] unless that is 0, for f32_conv / f32_gemm. packed holds ceil(N/8)*8*taps*K elements. */
+  conv_pack: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int, scale: Ptr]>;
   /** n = ceil(K/8) panels: packs w [N][taps][K] with the roles of N and K exchanged, for the input gradient. packed: ceil(K/8)*8*taps*N. */
   conv_pack_transposed: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int]>;
   /**
@@ -133,8 +133,8 @@ export interface Kernels {
   nc4_pack: Kernel<[x: Ptr, x4: Ptr, H: Int, W: Int, C: Int, Hp: Int, Wp: Int, top: Int, left: Int, step: Int]>;
   /** the same from spike bytes: the low nibble as a number */
   nc4_pack_spikes: Kernel<[s: Ptr, x4: Ptr, H: Int, W: Int, C: Int, Hp: Int, Wp: Int, top: Int, left: Int, step: Int]>;
-  /** n = ceil(C/4): w4[c/4][tap][4] from w [C][taps]; flip = 1 reverses the taps (for the input gradient) */
-  depthwise_pack: Kernel<[w: Ptr, w4: Ptr, C: Int, taps: Int, flip: Int]>;
+  /** n = ceil(C/4): w4[c/4][tap][4] from w [C][taps], times scale[c] unless that is 0; flip = 1 reverses the taps (for the input gradient) */
+  depthwise_pack: Kernel<[w: Ptr, w4: Ptr, C: Int, taps: Int, flip: Int, scale: Ptr]>;
   /** n = B*ceil(C/4) planes: y[b][oy][ox][c] = bias[c] + sum_tap x4[b][c][oy*stride + ky*dilation][ox*stride + kx*dilation] * w[c][tap];  y is NHWC */
   f32_depthwise: Kernel<[x4: Ptr, w4: Ptr, bias: Ptr, y: Ptr, C: Int, Hp: Int, Wp: Int, OH: Int, OW: Int, kh: Int, kw: Int, stride: Int, dilation: Int]>;
   /**
@@ -216,8 +216,8 @@ export interface Kernels {
   spike_events_above: Kernel<[s: Ptr, events: Ptr, spans: Ptr, pixels: Int, C: Int, d: Int]>;
   /** n blocks of 65536 bytes (the last may be short): partial[block] (f64 x 3) = sum of values, how many are non-zero, how many windows are open; `size` bytes in all */
   spike_statistics: Kernel<[s: Ptr, partial: Ptr, size: Int]>;
-  /** n = ceil(N/32): packs w [N][taps][K] for spike_conv. packed: ceil(N/32)*32*taps*K elements. */
-  spike_conv_pack: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int]>;
+  /** n = ceil(N/32): packs w [N][taps][K], times scale[n] unless that is 0, for spike_conv. packed: ceil(N/32)*32*taps*K elements. */
+  spike_conv_pack: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int, scale: Ptr]>;
   /** n output pixels: y[p][j] = bias[j] + sum_tap sum over events (c, value) of pixel table[tap][p] of value * w[j][tap][c].  table 0 (null): 1x1. */
   spike_conv: Kernel<[events: Ptr, spans: Ptr, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, bias: Ptr, y: Ptr, ldy: Int, N: Int]>;
 

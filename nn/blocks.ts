@@ -5,7 +5,7 @@
  * convolution. Convolutions have no bias unless said. Each block is lean: of what it makes, its result stays, and what gradients read.
  */
 import { add, conv2d, fire, isRecording, lean, mulRow, reshape, Spikes, type Neuron, type Shape, type Tensor, type Value } from "../engine/index.ts";
-import { BatchNorm2d, BatchNormPad, Conv2d, perTimestep, type NormOptions } from "./layers.ts";
+import { BatchNorm2d, BatchNormPad, Conv2d, normed, perTimestep, type NormOptions } from "./layers.ts";
 import { Module } from "./module.ts";
 
 /** What all blocks of one network share. */
@@ -21,7 +21,7 @@ export class SpikingConv extends Module {
     this.norm = new BatchNorm2d(outChannels, options.norm);
   }
   forward(x: Tensor): Tensor {
-    return lean(() => perTimestep(fire(x, this.options.neuron), (frames) => this.norm.forward(this.conv.forward(frames))));
+    return lean(() => perTimestep(fire(x, this.options.neuron), (frames) => normed(this.conv, frames, this.norm)));
   }
 }
 
@@ -40,7 +40,7 @@ export class DownSampling extends Module {
   }
   forward(x: Tensor): Tensor {
     const input = (): Value => (this.first ? x : fire(x, this.options.neuron));
-    return lean(() => perTimestep(input(), (frames) => this.norm.forward(this.conv.forward(frames))));
+    return lean(() => perTimestep(input(), (frames) => normed(this.conv, frames, this.norm)));
   }
 }
 
@@ -83,8 +83,8 @@ export abstract class Foldable extends Module {
 
   /** Weight [out, 3, 3, in] and bias [out] of the eval-mode chain as it is now. */
   protected abstract linear(): Linear;
-  /** Frames [N, H, W, in] -> [N, H, W, out], factor by factor. */
-  protected abstract factors(s: Value): Tensor;
+  /** Frames [N, H, W, in] -> [N, H, W, out], factor by factor, then the norm behind the chain. */
+  protected abstract factors(s: Value, norm: readonly BatchNorm2d[]): Tensor;
 
   /** Runs as one convolution from now on, in eval mode. Weights that change later are not seen: fold again. */
   fold(): void {
@@ -101,10 +101,10 @@ export abstract class Foldable extends Module {
     this.folded = undefined;
   }
 
-  /** Frames [N, H, W, in] -> [N, H, W, out] */
-  forward(s: Value): Tensor {
+  /** Frames [N, H, W, in] -> [N, H, W, out], through the norm behind the chain where one is given. */
+  forward(s: Value, ...norm: readonly BatchNorm2d[]): Tensor {
     if (this.training) this.unfold(); // a step of training makes it stale
-    return this.folded ? this.folded.forward(s) : this.factors(s);
+    return this.folded ? normed(this.folded, s, ...norm) : this.factors(s, norm);
   }
 }
 
@@ -141,9 +141,9 @@ export class RepConv extends Foldable {
     ];
   }
 
-  protected override factors(s: Value): Tensor {
-    const mixed = this.reduceNorm.forward(this.reduce.forward(s)); // [N, H + 2, W + 2, in]
-    return this.expandNorm.forward(this.expand.forward(this.depthwise.forward(mixed)));
+  protected override factors(s: Value, norm: readonly BatchNorm2d[]): Tensor {
+    const mixed = this.reduceNorm.of(this.reduce, s); // [N, H + 2, W + 2, in]
+    return normed(this.expand, this.depthwise.forward(mixed), this.expandNorm, ...norm);
   }
 
   /**
@@ -203,9 +203,9 @@ export class SepRepConv extends Foldable {
     ];
   }
 
-  protected override factors(s: Value): Tensor {
+  protected override factors(s: Value, norm: readonly BatchNorm2d[]): Tensor {
     const onSpikes = !this.training && !isRecording() && s instanceof Spikes;
-    return this.depthwise.forward(onSpikes ? this.pointwiseOnSpikes(s) : this.pointwise.forward(this.norm.forward(s)));
+    return normed(this.depthwise, onSpikes ? this.pointwiseOnSpikes(s) : this.pointwise.forward(this.norm.forward(s)), ...norm);
   }
 
   /**
@@ -257,9 +257,9 @@ export class SeparableConv extends Module {
   }
   forward(x: Tensor): Tensor {                                                                                  // [.., C]
     const { neuron } = this.options;
-    const wide = lean(() => fire(perTimestep(fire(x, neuron), (s) => this.expandNorm.forward(this.expand.forward(s))), neuron));       // [.., 2C]
-    const near = lean(() => fire(perTimestep(wide, (s) => this.depthwiseNorm.forward(this.depthwise.forward(s))), neuron));            // [.., 2C]
-    return lean(() => perTimestep(near, (s) => this.projectNorm.forward(this.project.forward(s))));                                    // [.., C]
+    const wide = lean(() => fire(perTimestep(fire(x, neuron), (s) => normed(this.expand, s, this.expandNorm)), neuron));       // [.., 2C]
+    const near = lean(() => fire(perTimestep(wide, (s) => normed(this.depthwise, s, this.depthwiseNorm)), neuron));            // [.., 2C]
+    return lean(() => perTimestep(near, (s) => this.project.forward(s, this.projectNorm)));                                    // [.., C]
   }
 }
 
@@ -302,8 +302,8 @@ export class ConvBlock extends Module {
     const { neuron } = this.options;
     return lean(() => {
       const mixed = add(this.separable.forward(x), x);
-      const wide = lean(() => fire(perTimestep(fire(mixed, neuron), (s) => this.norm1.forward(this.conv1.forward(s))), neuron)); // [.., rC]
-      return add(mixed, lean(() => perTimestep(wide, (s) => this.norm2.forward(this.conv2.forward(s)))));                        // [.., C]
+      const wide = lean(() => fire(perTimestep(fire(mixed, neuron), (s) => this.conv1.forward(s, this.norm1)), neuron)); // [.., rC]
+      return add(mixed, lean(() => perTimestep(wide, (s) => this.conv2.forward(s, this.norm2))));                        // [.., C]
     });
   }
 }

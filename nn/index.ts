@@ -1,6 +1,6 @@
 /** Layers, neurons, blocks, and what trains them. */
 export { Buffer, Module } from "./module.ts";
-export { BatchNorm2d, BatchNormPad, Conv2d, Linear, observeConvolutions, perTimestep, type Conv2dOptions, type NormOptions } from "./layers.ts";
+export { BatchNorm2d, BatchNormPad, Conv2d, Linear, normed, observeConvolutions, perTimestep, type Conv2dOptions, type NormOptions } from "./layers.ts";
 export { AllConvBlock, ConvBlock, DownSampling, RepConv, SeparableConv, SepRepConv, SpikingConv, type BlockOptions, type Part } from "./blocks.ts";
 export { fold, foldedChains, foldingCosts, readByChains, unfold, type ChainSpikes, type Cost, type FoldingCost, type FoldOptions } from "./fold.ts";
 export { measuredRates, milliseconds, type PartRates, type SpikeSums } from "./rates.ts";

@@ -1,6 +1,6 @@
 /** Layers on frames [N, H, W, C]. Sequences [T, B, H, W, C] pass through them with time folded into the batch. */
 import {
-  batchNorm, batchStatistics, conv2d, isRecomputing, linear, Parameter, padWith, reshape, tensor, valuesOf, Spikes, Tensor, type ConvAttributes, type Random, type RealArray, type Value,
+  batchNorm, batchStatistics, conv2d, isRecomputing, isRecording, linear, Parameter, padWith, reshape, sumsExactly, tensor, valuesOf, Spikes, Tensor, type ConvAttributes, type Random, type RealArray, type Value,
 } from "../engine/index.ts";
 import { Buffer, Module } from "./module.ts";
 
@@ -55,6 +55,12 @@ export class Conv2d extends Module {
     return this.observed(x, (x) => conv2d(x, weight, bias, { ...this.attributes, ...attributes }));
   }
 
+  /** scale conv(x) + shift: a norm as it is in eval mode, for the price of the convolution alone. */
+  forwardNormed(x: Value, { scale, shift }: Affine): Tensor {
+    const own = this.bias?.data, bias = own ? shift.map((b, c) => b + scale[c] * own[c]) : shift;
+    return this.forwardWith(x, this.weight, tensor(bias), { scale: tensor(scale) });
+  }
+
   /** Multiply-accumulates for one output pixel. */
   get macsPerPixel(): number { return this.weight.size; }
 
@@ -80,6 +86,20 @@ export class Linear extends Module {
 
   forward(x: Tensor): Tensor { return linear(x, this.weight, this.bias); }
 }
+
+/** y = scale x + shift, per channel. */
+export interface Affine { readonly scale: RealArray; readonly shift: RealArray }
+
+/** Norms behind a convolution: the last one of conv(x). In eval mode, where no gradient is wanted, they are one with it. */
+export function normed(conv: Conv2d, x: Value, ...norms: readonly BatchNorm2d[]): Tensor {
+  if (!norms.length || isRecording() || sumsExactly() || norms.some(({ training }) => training)) return norms.reduce((y, norm) => norm.forward(y), conv.forward(x));
+  return conv.forwardNormed(x, norms.map((norm) => norm.affineValues()).reduce(after));
+}
+
+/** One map after another. */
+const after = (first: Affine, second: Affine): Affine => ({
+  scale: first.scale.map((a, c) => a * second.scale[c]), shift: first.shift.map((b, c) => b * second.scale[c] + second.shift[c]),
+});
 
 export interface NormOptions {
   readonly eps: number;
@@ -111,7 +131,7 @@ export class BatchNorm2d extends Module {
   }
 
   /** The affine map that this is in eval mode: y = scale x + shift, per channel. */
-  affineValues(): { scale: RealArray; shift: RealArray } {
+  affineValues(): Affine {
     const [gamma, beta, mean, variance] = [this.weight, this.bias, this.runningMean, this.runningVariance].map((p) => p.data);
     const scale = gamma.map((g, c) => g / Math.sqrt(variance[c] + this.options.eps));
     return { scale, shift: beta.map((b, c) => b - mean[c] * scale[c]) };
@@ -146,8 +166,10 @@ export class BatchNormPad extends Module {
   }
 
   /** [N, H, W, C] -> [N, H + 2 pad, W + 2 pad, C] */
-  forward(x: Value): Tensor {
-    const y = this.norm.forward(x instanceof Spikes ? valuesOf(x) : x);
-    return padWith(y, { border: this.norm.affine().shift, pad: this.pad });
-  }
+  forward(x: Value): Tensor { return this.bordered(this.norm.forward(x instanceof Spikes ? valuesOf(x) : x)); }
+
+  /** The same of conv(x). */
+  of(conv: Conv2d, x: Value): Tensor { return this.bordered(normed(conv, x, this.norm)); }
+
+  private bordered(y: Tensor): Tensor { return padWith(y, { border: this.norm.affine().shift, pad: this.pad }); }
 }

@@ -49,8 +49,8 @@ export function layKernels(desk: Desk, { B, H, W, C, N, k: side, stride, padding
   const table = pointwise ? 0 : desk.bytes(4 * taps * Q);
   if (table) k.conv_table(taps, table, B, H, W, OH, OW, side, stride, padding, 1);
   const w = place("f32", weights), packed = desk.bytes(4 * Math.ceil(N / 8) * 8 * taps * C), packedSparse = desk.bytes(4 * Math.ceil(N / 32) * 32 * taps * C);
-  k.conv_pack(Math.ceil(N / 8), w, packed, N, taps, C);
-  k.spike_conv_pack(Math.ceil(N / 32), w, packedSparse, N, taps, C);
+  k.conv_pack(Math.ceil(N / 8), w, packed, N, taps, C, 0);
+  k.spike_conv_pack(Math.ceil(N / 32), w, packedSparse, N, taps, C, 0);
   const w8 = place("i8", weights), packed8 = desk.bytes(Math.ceil(N / 8) * 8 * taps * (Math.ceil(C / 4) * 4)), w16 = place("i16", weights), packed16 = desk.bytes(2 * Math.ceil(N / 64) * 64 * taps * C);
   k.dot_i8_pack(Math.ceil(N / 8), w8, packed8, N, taps, C);
   k.spike_conv_i16_pack(Math.ceil(N / 64), w16, packed16, N, taps, C);

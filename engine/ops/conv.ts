@@ -21,7 +21,11 @@ import { forwardKernel, inputGradientKernel, seen, weightGradientKernel, type Al
 import { geometryOf, inputTable, outputTable, outputTableByPhase, type Geometry } from "./geometry.ts";
 import { suitsWinograd, winograd } from "./winograd.ts";
 
-export interface ConvAttributes { stride: number; padding: number; dilation: number; groups: number; algorithm: Algorithm }
+export interface ConvAttributes {
+  stride: number; padding: number; dilation: number; groups: number; algorithm: Algorithm;
+  /** [out]: what the weights of each output channel are multiplied by, as when the norm behind is folded in. Without gradients, and for sums of reals only. */
+  scale?: Tensor;
+}
 
 /** Places whose events by channel stand together. */
 const BAND = 192;
@@ -36,10 +40,12 @@ export const conv2dOp = defineOp<[x: Value, weight: Tensor, bias: Tensor | undef
   shape: ([x, weight, bias], attributes) => outputShape(x, weight, bias, attributes),
   forward: (_, [x, weight, bias], y, attributes) => {
     const g = geometryOf(x.shape, weight.shape, y.shape, attributes), kernel = forwardKernel(x, weight, g, attributes.algorithm);
-    if (kernel === "depthwise") depthwiseForward(x, weight, bias, y, g);
-    else if (kernel === "winograd") winogradForward(realValues(x), weight, bias, y, g);
-    else if (kernel === "dense") denseForward(realValues(x), weight, bias, y, g);
-    else if (kernel === "sparse") sparseForward(x as Spikes, weight, bias, y, g);
+    const weights: Weights = { ptr: weight.ptr, scale: attributes.scale?.ptr ?? 0, bias: bias?.ptr ?? 0 };
+    if (kernel === "depthwise") depthwiseForward(x, weights, y, g);
+    else if (kernel === "winograd") winogradForward(realValues(x), weights, y, g);
+    else if (kernel === "dense") denseForward(realValues(x), weights, y, g);
+    else if (kernel === "sparse") sparseForward(x as Spikes, weights, y, g);
+    else if (attributes.scale) throw new Error(`conv2d: the ${kernel} path takes weights as they are; norm what it gives instead of passing scale`);
     else exactForward(x as Spikes, weight, bias, y, g, kernel);
   },
   backward: (dy, [x, weight, bias], { attributes, needs }: Passed<Tensor, ConvAttributes, undefined>) => {
@@ -59,12 +65,12 @@ export const conv2dOp = defineOp<[x: Value, weight: Tensor, bias: Tensor | undef
 
 /** Convolution of x [N, H, W, C] with weight [out, kh, kw, C / groups] -> [N, OH, OW, out]. */
 export function conv2d(
-  x: Value, weight: Tensor, bias?: Tensor, { stride = 1, padding = 0, dilation = 1, groups = 1, algorithm = "direct" }: Partial<ConvAttributes> = {},
+  x: Value, weight: Tensor, bias?: Tensor, { stride = 1, padding = 0, dilation = 1, groups = 1, algorithm = "direct", scale }: Partial<ConvAttributes> = {},
 ): Tensor {
-  return conv2dOp(x, weight, bias, { stride, padding, dilation, groups, algorithm });
+  return conv2dOp(x, weight, bias, { stride, padding, dilation, groups, algorithm, scale });
 }
 
-function outputShape(x: Value, weight: Tensor, bias: Tensor | undefined, { stride, padding, dilation, groups, algorithm }: ConvAttributes): Shape {
+function outputShape(x: Value, weight: Tensor, bias: Tensor | undefined, { stride, padding, dilation, groups, algorithm, scale }: ConvAttributes): Shape {
   expectRank("conv2d", "N, H, W, C", x);
   expectWhole("conv2d", "stride", stride, 1);
   expectWhole("conv2d", "padding", padding, 0);
@@ -78,6 +84,8 @@ function outputShape(x: Value, weight: Tensor, bias: Tensor | undefined, { strid
   }
   if (out % groups !== 0) throw new Error(`conv2d: weight ${show(weight.shape)} has ${out} output channels, which ${groups} groups do not divide`);
   if (bias && bias.size !== out) throw new Error(`conv2d: weight ${show(weight.shape)} expects a bias of [${out}], got ${show(bias.shape)}`);
+  if (scale && scale.size !== out) throw new Error(`conv2d: weight ${show(weight.shape)} expects a scale of [${out}], got ${show(scale.shape)}`);
+  if (scale && isRecording()) throw new Error("conv2d: scale has no gradient; run it inside noGrad, or norm the result");
   const pointwise = kh === 1 && kw === 1 && stride === 1 && padding === 0;
   if (perGroup > MOST_CHANNELS || (!pointwise && out / groups > MOST_CHANNELS)) { // dx reads rows of out / groups channels of dy
     throw new Error(`conv2d: weight ${show(weight.shape)}: at most ${MOST_CHANNELS} channels per group`);
@@ -96,20 +104,23 @@ function outputShape(x: Value, weight: Tensor, bias: Tensor | undefined, { strid
 const inputPicture = ({ B, H, W, C }: Geometry, pointer: number) => ({ pointer, B, H, W, channels: C });
 const outputPicture = ({ B, OH, OW, out }: Geometry, pointer: number) => ({ pointer, B, H: OH, W: OW, channels: out });
 
-function winogradForward(x: number, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
+/** Where the weights of a convolution stand, what multiplies those of each output channel, and what is added: 0 for nothing. */
+export interface Weights { readonly ptr: number; readonly scale: number; readonly bias: number }
+
+function winogradForward(x: number, { ptr, scale, bias }: Weights, y: Tensor, g: Geometry): void {
   const { kernels: k, memory, bytes } = host();
   const packed = memory.workspace(padded8(g.N) * g.taps * g.K * bytes);
-  k.conv_pack(Math.ceil(g.N / 8), weight.ptr, packed, g.N, g.taps, g.K);
-  winograd(inputPicture(g, x), packed, false, bias?.ptr ?? 0, outputPicture(g, y.ptr), g.padding);
+  k.conv_pack(Math.ceil(g.N / 8), ptr, packed, g.N, g.taps, g.K, scale);
+  winograd(inputPicture(g, x), packed, false, bias, outputPicture(g, y.ptr), g.padding);
 }
 
-function denseForward(input: number, weight: Tensor, bias: Tensor | undefined, y: Tensor, given: Geometry): void {
+function denseForward(input: number, { ptr, scale, bias }: Weights, y: Tensor, given: Geometry): void {
   const { kernels: k, memory, bytes } = host();
   const { x, g } = alongRows(input, given), { taps, K, N, groups, C, out } = g;
   const packed = memory.workspace(padded8(N) * taps * K * bytes);
   for (let group = 0; group < groups; group++) {
-    const columns = { x: x + group * K * bytes, y: y.ptr + group * N * bytes, bias: bias ? bias.ptr + group * N * bytes : 0 };
-    k.conv_pack(Math.ceil(N / 8), weight.ptr + group * N * taps * K * bytes, packed, N, taps, K);
+    const columns = { x: x + group * K * bytes, y: y.ptr + group * N * bytes, bias: bias && bias + group * N * bytes };
+    k.conv_pack(Math.ceil(N / 8), ptr + group * N * taps * K * bytes, packed, N, taps, K, scale && scale + group * N * bytes);
     if (g.pointwise) k.f32_gemm(g.outputPixels, columns.x, C, K, packed, columns.bias, columns.y, out, N);
     else k.f32_conv(g.outputPixels, columns.x, C, inputTable(g), g.outputPixels, taps, K, packed, columns.bias, columns.y, out, N);
   }
@@ -150,12 +161,12 @@ function realValues(x: Value): number {
   return values;
 }
 
-function sparseForward(s: Spikes, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
+function sparseForward(s: Spikes, { ptr, scale, bias }: Weights, y: Tensor, g: Geometry): void {
   const { kernels: k, memory, bytes } = host();
   const { events, spans } = s.events();
   const packed = memory.workspace(padded32(g.N) * g.taps * g.K * bytes);
-  k.spike_conv_pack(Math.ceil(g.N / 32), weight.ptr, packed, g.N, g.taps, g.K);
-  k.spike_conv(g.outputPixels, events, spans, g.pointwise ? 0 : inputTable(g), g.outputPixels, g.taps, g.K, packed, bias?.ptr ?? 0, y.ptr, g.out, g.N);
+  k.spike_conv_pack(Math.ceil(g.N / 32), ptr, packed, g.N, g.taps, g.K, scale);
+  k.spike_conv(g.outputPixels, events, spans, g.pointwise ? 0 : inputTable(g), g.outputPixels, g.taps, g.K, packed, bias, y.ptr, g.out, g.N);
 }
 
 /**

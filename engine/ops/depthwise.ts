@@ -9,15 +9,16 @@ import { host } from "../host.ts";
 import type { Value } from "../op.ts";
 import { Spikes, type EventLists } from "../spikes.ts";
 import type { Tensor } from "../tensor.ts";
+import type { Weights } from "./conv.ts";
 import type { Geometry } from "./geometry.ts";
 
 interface Planes { readonly x4: number; readonly Hp: number; readonly Wp: number }
 
-export function depthwiseForward(x: Value, weight: Tensor, bias: Tensor | undefined, y: Tensor, g: Geometry): void {
+export function depthwiseForward(x: Value, { ptr, scale, bias }: Weights, y: Tensor, g: Geometry): void {
   const { kernels: k } = host();
   const { x4, Hp, Wp } = inputPlanes(x, g);
-  const w4 = packedWeight(weight, g, false);
-  k.f32_depthwise(g.B * blocks(g), x4, w4, bias?.ptr ?? 0, y.ptr, g.C, Hp, Wp, g.OH, g.OW, g.kh, g.kw, g.stride, g.dilation);
+  const w4 = packedWeight(ptr, g, false, scale);
+  k.f32_depthwise(g.B * blocks(g), x4, w4, bias, y.ptr, g.C, Hp, Wp, g.OH, g.OW, g.kh, g.kw, g.stride, g.dilation);
 }
 
 /** dx is the same convolution of dy, spread by the stride, with the kernel turned around; dw sums x4 times dy for each tap. Both read one layout of dy. */
@@ -27,7 +28,7 @@ export function depthwiseBackward(dy: Tensor, x: Value, weight: Tensor, dx: Tens
   const plane = dx ? { H: g.H + reachY, W: g.W + reachX, top: reachY - g.padding, left: reachX - g.padding, step: g.stride } : { H: g.OH, W: g.OW, top: 0, left: 0, step: 1 };
   const dy4 = memory.workspace(4 * blocks(g) * g.B * plane.H * plane.W * bytes);
   k.nc4_pack(g.B * blocks(g), dy.ptr, dy4, g.OH, g.OW, g.C, plane.H, plane.W, plane.top, plane.left, plane.step);
-  if (dx) k.f32_depthwise(g.B * blocks(g), dy4, packedWeight(weight, g, true), 0, dx.ptr, g.C, plane.H, plane.W, g.H, g.W, g.kh, g.kw, 1, g.dilation);
+  if (dx) k.f32_depthwise(g.B * blocks(g), dy4, packedWeight(weight.ptr, g, true), 0, dx.ptr, g.C, plane.H, plane.W, g.H, g.W, g.kh, g.kw, 1, g.dilation);
   if (dw) {
     const { x4, Hp, Wp } = inputPlanes(x, g);
     k.f32_depthwise_weight_grad(
@@ -59,9 +60,9 @@ function inputPlanes(x: Value, g: Geometry): Planes {
   return { x4, Hp, Wp };
 }
 
-function packedWeight(weight: Tensor, g: Geometry, flip: boolean): number {
+function packedWeight(weight: number, g: Geometry, flip: boolean, scale = 0): number {
   const { kernels: k, memory, bytes } = host();
   const w4 = memory.workspace(4 * blocks(g) * g.taps * bytes);
-  k.depthwise_pack(blocks(g), weight.ptr, w4, g.C, g.taps, flip ? 1 : 0);
+  k.depthwise_pack(blocks(g), weight, w4, g.C, g.taps, flip ? 1 : 0, scale);
   return w4;
 }

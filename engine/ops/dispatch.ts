@@ -80,6 +80,9 @@ const PATHS: Record<SpikePath, KernelChoice> = {
 /** Runs with one way of convolving spikes. The exact ways keep no gradient and want noGrad. */
 export const withSpikePath = <R>(path: SpikePath, run: () => R): R => withKernels(PATHS[path], run);
 
+/** Whether sums of spikes are exact ones in integers now, which take weights as they are. */
+export const sumsExactly = (): boolean => forced.forward === "integer" || forced.forward === "binary";
+
 /** Calls `see` before each pass of a convolution that runs inside: for profiles. */
 export function observeKernels<R>(see: (run: KernelRun) => void, run: () => R): R {
   const before = observer;
@@ -96,7 +99,7 @@ export const forwardKernel = (x: Value, weight: Tensor, g: Geometry, algorithm: 
 
 function forwardOf(x: Value, weight: Tensor, g: Geometry, algorithm: Algorithm): ForwardKernel {
   const spikes = x instanceof Spikes, real = algorithm === "winograd" ? algorithm : "dense";
-  if (spikes && (forced.forward === "integer" || forced.forward === "binary")) return forced.forward;
+  if (spikes && (forced.forward === "integer" || forced.forward === "binary")) return forced.forward; // sumsExactly
   if (g.depthwise) return "depthwise";
   if (!spikes || g.groups > 1 || g.C > MOST_LISTED) return real;
   if (forced.forward) return forced.forward === "sparse" ? "sparse" : real;

@@ -83,7 +83,7 @@ function times(a: number, b: number, y: number, M: number, K: number, N: number)
 function timesTransposed(a: number, b: number, y: number, M: number, K: number, N: number, bias = 0): void {
   const { kernels: k, memory, bytes } = host();
   const packed = memory.workspace(panels(N) * 8 * K * bytes);
-  k.conv_pack(panels(N), b, packed, N, 1, K);
+  k.conv_pack(panels(N), b, packed, N, 1, K, 0);
   k.f32_gemm(M, a, K, K, packed, bias, y, N, N);
 }
 

@@ -114,11 +114,11 @@ export function nc4_pack_spikes(
 }
 
 /** w4[c/4][tap][c%4] = w[c][flip ? taps-1-tap : tap], zeros past C */
-export function depthwise_pack(begin: i32, end: i32, w: usize, w4: usize, C: i32, taps: i32, flip: i32): void {
+export function depthwise_pack(begin: i32, end: i32, w: usize, w4: usize, C: i32, taps: i32, flip: i32, scale: usize): void {
   for (let c = begin * LANES; c < end * LANES; c++) {
     for (let tap = 0; tap < taps; tap++) {
       const from = at(w, c * taps + (flip ? taps - 1 - tap : tap)), to = at(w4, (c / LANES * taps + tap) * LANES + c % LANES);
-      store<f32>(to, c < C ? load<f32>(from) : 0);
+      store<f32>(to, c < C ? load<f32>(from) * (scale ? load<f32>(at(scale, c)) : 1) : 0);
     }
   }
 }

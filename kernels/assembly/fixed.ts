@@ -27,7 +27,7 @@ export function fixed_quantize(begin: i32, end: i32, w: usize, q: usize, scale: 
 
 /** packed[block][tap][k][32] from q [N][taps][K] */
 export function fixed_pack(begin: i32, end: i32, q: usize, packed: usize, N: i32, taps: i32, K: i32): void {
-  packRows(begin, end, q, packed, N, taps, K);
+  packRows(begin, end, q, packed, N, taps, K, 0);
 }
 
 /** y[p][j] += value * q[j][tap][c] for each event */

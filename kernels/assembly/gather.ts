@@ -6,13 +6,13 @@
  * The weights stay in L1: blocks of output channels are outermost, then groups of as many taps as fit in 32 KB,
  * then pixels, then the taps of the group, then their events. Accumulators live in registers over all taps of a group.
  */
-import { LANES, at, transpose4 } from "./lanes";
+import { LANES, at, scaleColumns, transpose4 } from "./lanes";
 
 // @ts-ignore: decorator
 @inline const BLOCK: i32 = 32;
 
-/** Blocks [begin, end) of packed[block][tap][k][32] from w [N][taps][K], words of 32 bits, zeros past N. */
-export function packRows(begin: i32, end: i32, w: usize, packed: usize, N: i32, taps: i32, K: i32): void {
+/** Blocks [begin, end) of packed[block][tap][k][32] from w [N][taps][K], words of 32 bits, zeros past N; with `scale`, reals times scale[n]. */
+export function packRows(begin: i32, end: i32, w: usize, packed: usize, N: i32, taps: i32, K: i32, scale: usize): void {
   const size = taps * K;
   for (let block = begin; block < end; block++) {
     const to = at(packed, block * size * BLOCK);
@@ -24,5 +24,6 @@ export function packRows(begin: i32, end: i32, w: usize, packed: usize, N: i32, 
         for (let n = 0; n < LANES; n++) store<u32>(at(to, i * BLOCK + lane + n), j + n < N ? load<u32>(at(from, n * size + i)) : 0);
       }
     }
+    if (scale) scaleColumns(to, size, BLOCK, at(scale, block * BLOCK), N - block * BLOCK);
   }
 }

@@ -4,12 +4,12 @@
  *   packed [N/8][taps*K][8]: one sequential stream of two vectors per k; output channels past N are zeros.
  */
 import { f32_conv } from "./conv";
-import { LANES, at, storeLanes, transpose4 } from "./lanes";
+import { LANES, at, scaleColumns, storeLanes, transpose4 } from "./lanes";
 
 const PANEL: i32 = 8;
 
 /** packed[panel][i][j] = w[8*panel + j][i],  i over taps*K */
-export function conv_pack(begin: i32, end: i32, w: usize, packed: usize, N: i32, taps: i32, K: i32): void {
+export function conv_pack(begin: i32, end: i32, w: usize, packed: usize, N: i32, taps: i32, K: i32, scale: usize): void {
   const size = taps * K, ld = at(0, size);
   for (let panel = begin; panel < end; panel++) {
     const from = at(w, panel * PANEL * size), to = at(packed, panel * PANEL * size);
@@ -24,6 +24,7 @@ export function conv_pack(begin: i32, end: i32, w: usize, packed: usize, N: i32,
     for (; i < size; i++) {
       for (let j = 0; j < PANEL; j++) store<f32>(at(to, i * PANEL + j), j < valid ? load<f32>(at(from, j * size + i)) : 0);
     }
+    if (scale) scaleColumns(to, size, PANEL, at(scale, panel * PANEL), valid);
   }
 }
 

@@ -83,6 +83,15 @@ const ZERO_ROW: usize = memory.data(4 * 4096 + 64);
   v128.store(to + 3 * ldTo, v128.shuffle<f32>(AB, CD, 2, 3, 6, 7));
 }
 
+/** Each of `rows` rows of `width` numbers times scale[0 .. count), and zeros past that. */
+// @ts-ignore: decorator
+@inline export function scaleColumns(values: usize, rows: i32, width: i32, scale: usize, count: i32): void {
+  for (let j = 0; j < width; j += LANES) {
+    const scale4 = loadSome(at(scale, j), count - j);
+    for (let i = 0, p = at(values, j); i < rows; i++, p += at(0, width)) v128.store(p, f32x4.mul(v128.load(p), scale4));
+  }
+}
+
 /** The first min(count, 4) lanes at p, zeros after them: reads nothing beyond. */
 // @ts-ignore: decorator
 @inline export function loadSome(p: usize, count: i32): v128 {

@@ -92,8 +92,8 @@ export function spike_statistics(begin: i32, end: i32, s: usize, partial: usize,
 }
 
 /** packed[block][tap][k][32] from w [N][taps][K] */
-export function spike_conv_pack(begin: i32, end: i32, w: usize, packed: usize, N: i32, taps: i32, K: i32): void {
-  packRows(begin, end, w, packed, N, taps, K);
+export function spike_conv_pack(begin: i32, end: i32, w: usize, packed: usize, N: i32, taps: i32, K: i32, scale: usize): void {
+  packRows(begin, end, w, packed, N, taps, K, scale);
 }
 
 /** y[p][j] = bias[j] + sum over taps, over events (c, value) of pixel table[tap][p] of value * w[j][tap][c] */

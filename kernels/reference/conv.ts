@@ -32,9 +32,10 @@ export const conv = ({ real, i32, round }: Machine) => ({
     }
   },
 
-  conv_pack(begin: number, end: number, w: number, packed: number, N: number, taps: number, K: number): void {
-    const size = taps * K, from = begin * PANEL * size, to = Math.min(end * PANEL, N) * size;
-    real(packed).set(real(w).subarray(from, to), from);
+  conv_pack(begin: number, end: number, w: number, packed: number, N: number, taps: number, K: number, scale: number): void {
+    const size = taps * K, from = begin * PANEL * size, to = Math.min(end * PANEL, N) * size, Packed = real(packed), Scale = real(scale);
+    Packed.set(real(w).subarray(from, to), from);
+    if (scale) for (let i = from; i < to; i++) Packed[i] *= Scale[Math.floor(i / size)];
   },
 
   conv_pack_transposed(begin: number, end: number, w: number, packed: number, N: number, taps: number, K: number): void {

@@ -41,12 +41,12 @@ export const depthwise = ({ real, u8, round }: Machine) => {
       pack(begin, end, (i) => S[i] & 15, x4, H, W, C, Hp, Wp, top, left, step);
     },
 
-    depthwise_pack(begin: number, end: number, w: number, w4: number, C: number, taps: number, flip: number): void {
-      const Weight = real(w), W4 = real(w4);
+    depthwise_pack(begin: number, end: number, w: number, w4: number, C: number, taps: number, flip: number, scale: number): void {
+      const Weight = real(w), W4 = real(w4), Scale = real(scale);
       for (let c = begin * LANES; c < end * LANES; c++) {
         for (let tap = 0; tap < taps; tap++) {
           const from = flip ? taps - 1 - tap : tap;
-          W4[(Math.floor(c / LANES) * taps + tap) * LANES + (c % LANES)] = c < C ? Weight[c * taps + from] : 0;
+          W4[(Math.floor(c / LANES) * taps + tap) * LANES + (c % LANES)] = c < C ? Weight[c * taps + from] * (scale ? Scale[c] : 1) : 0;
         }
       }
     },

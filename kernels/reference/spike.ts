@@ -55,9 +55,10 @@ export const spike = (machine: Machine) => {
     },
 
     /** This build keeps w as it is: [N][taps][K]. */
-    spike_conv_pack(begin: number, end: number, w: number, packed: number, N: number, taps: number, K: number): void {
-      const block = BLOCK * taps * K;
-      real(packed).set(real(w).subarray(begin * block, Math.min(end * block, N * taps * K)), begin * block);
+    spike_conv_pack(begin: number, end: number, w: number, packed: number, N: number, taps: number, K: number, scale: number): void {
+      const size = taps * K, from = begin * BLOCK * size, to = Math.min(end * BLOCK, N) * size, Packed = real(packed), Scale = real(scale);
+      Packed.set(real(w).subarray(from, to), from);
+      if (scale) for (let i = from; i < to; i++) Packed[i] *= Scale[Math.floor(i / size)];
     },
 
     spike_conv(

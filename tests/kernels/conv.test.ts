@@ -51,7 +51,7 @@ function place(bench: Workbench, c: Conv, map: (v: number) => number = (v) => v)
   };
   k.conv_table(taps, placed.table, c.B, c.H, c.W, OH, OW, c.kw, c.stride, c.padding, c.dilation);
   k.conv_table_transposed(taps, placed.tableT, c.B, c.H, c.W, OH, OW, c.kw, c.stride, c.padding, c.dilation);
-  k.conv_pack(Math.ceil(c.N / 8), placed.w, placed.packed, c.N, taps, c.K);
+  k.conv_pack(Math.ceil(c.N / 8), placed.w, placed.packed, c.N, taps, c.K, 0);
   k.conv_pack_transposed(Math.ceil(c.K / 8), placed.w, placed.packedT, c.N, taps, c.K);
   return placed;
 }
@@ -232,7 +232,7 @@ describe("ranges", () => {
     r.f32_conv_weight_grad(0, rows, at.x, c.ldx, at.table, outputs, c.K, at.dy, c.ldy, c.N, at.dwt);
     const dwt = bench.real(rows * c.N);
     return [
-      ["conv_pack", Math.ceil(c.N / 8), (b, e) => r.conv_pack(b, e, at.w, at.packed, c.N, taps, c.K), at.packed, Math.ceil(c.N / 8) * 8 * rows, (i) => Math.floor(i / (8 * rows))],
+      ["conv_pack", Math.ceil(c.N / 8), (b, e) => r.conv_pack(b, e, at.w, at.packed, c.N, taps, c.K, 0), at.packed, Math.ceil(c.N / 8) * 8 * rows, (i) => Math.floor(i / (8 * rows))],
       ["conv_pack_transposed", Math.ceil(c.K / 8), (b, e) => r.conv_pack_transposed(b, e, at.w, at.packedT, c.N, taps, c.K), at.packedT, Math.ceil(c.K / 8) * 8 * taps * c.N, (i) => Math.floor(i / (8 * taps * c.N))],
       ["conv_table", taps, (b, e) => r.conv_table(b, e, at.table, ...geometry), at.table, taps * outputs, (i) => Math.floor(i / outputs)],
       ["conv_table_transposed", taps, (b, e) => r.conv_table_transposed(b, e, at.tableT, ...geometry), at.tableT, taps * inputs, (i) => Math.floor(i / inputs)],

@@ -35,8 +35,8 @@ function place(bench: Workbench, c: Depthwise, map: (v: number) => number = (v) 
   k.nc4_pack(s.planes, at.x, at.x4, c.H, c.W, c.C, s.Hp, s.Wp, c.padding, c.padding, 1);
   k.nc4_pack(s.planes, at.dy, at.dy4, s.OH, s.OW, c.C, s.gradHp, s.gradWp, s.reachY - c.padding, s.reachX - c.padding, c.stride);
   k.nc4_pack(s.planes, at.dy, at.plain4, s.OH, s.OW, c.C, s.OH, s.OW, 0, 0, 1);
-  k.depthwise_pack(s.blocks, at.w, at.w4, c.C, s.taps, 0);
-  k.depthwise_pack(s.blocks, at.w, at.flipped, c.C, s.taps, 1);
+  k.depthwise_pack(s.blocks, at.w, at.w4, c.C, s.taps, 0, 0);
+  k.depthwise_pack(s.blocks, at.w, at.flipped, c.C, s.taps, 1, 0);
   return at;
 }
 
@@ -151,7 +151,7 @@ describe("ranges", () => {
     return [
       ["nc4_pack", s.planes, (b, e) => r.nc4_pack(b, e, at.x, x4, ...pad), x4, s.planes * s.Hp * s.Wp * 4, plane],
       ["nc4_pack_spikes", s.planes, (b, e) => r.nc4_pack_spikes(b, e, spikes, x4, ...pad), x4, s.planes * s.Hp * s.Wp * 4, plane],
-      ["depthwise_pack", s.blocks, (b, e) => r.depthwise_pack(b, e, at.w, w4, c.C, s.taps, 1), w4, s.blocks * s.taps * 4, (i) => Math.floor(i / (4 * s.taps))],
+      ["depthwise_pack", s.blocks, (b, e) => r.depthwise_pack(b, e, at.w, w4, c.C, s.taps, 1, 0), w4, s.blocks * s.taps * 4, (i) => Math.floor(i / (4 * s.taps))],
       ["f32_depthwise", s.planes, (b, e) => r.f32_depthwise(b, e, at.x4, at.w4, at.bias, at.y, ...shape), at.y, s.outputs, (i) => Math.floor(i / (s.OH * s.OW * c.C)) * s.blocks + Math.floor((i % c.C) / 4)],
       ["f32_depthwise_weight_grad", s.blocks, (b, e) => r.f32_depthwise_weight_grad(b, e, at.x4, at.plain4, at.dw, c.B, ...shape, s.OH, s.OW, 0, 0, 1), at.dw, c.C * s.taps, (i) => Math.floor(i / (4 * s.taps))],
     ];

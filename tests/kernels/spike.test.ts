@@ -114,7 +114,7 @@ describe("spike convolution", () => {
 
   const convolve = ({ s, K, N, taps, w, bias, gap = 0 }: Layer): Setup => (bench) => {
     const { events, spans } = eventLists(s, K), packed = bench.real(Math.ceil(N / 32) * 32 * taps * K), ldy = N + gap, y = bench.real(pixels * ldy);
-    bench.kernels.spike_conv_pack(Math.ceil(N / 32), bench.real(w), packed, N, taps, K);
+    bench.kernels.spike_conv_pack(Math.ceil(N / 32), bench.real(w), packed, N, taps, K, 0);
     const table = taps === 9 ? bench.ints(table3x3(H, W)) : 0;
     return {
       n: pixels,

@@ -34,7 +34,7 @@ function both(bench: Workbench, c: Case) {
   const bias = c.bias ? bench.real(values(N, 4)) : 0;
   const packed = bench.real(padded(8, N) * 9 * K), turned = bench.real(padded(8, K) * 9 * N);
   const table = bench.ints(9 * outputs), back = bench.ints(9 * inputs);
-  k.conv_pack(Math.ceil(N / 8), w, packed, N, 9, K);
+  k.conv_pack(Math.ceil(N / 8), w, packed, N, 9, K, 0);
   k.conv_pack_transposed(Math.ceil(K / 8), w, turned, N, 9, K);
   k.conv_table(9, table, B, H, W, OH, OW, 3, 1, padding, 1);
   k.conv_table_transposed(9, back, B, H, W, OH, OW, 3, 1, padding, 1);
@@ -89,7 +89,7 @@ describe("each kernel has the bits of the plain loop, for any split, and writes 
   it.each(SIZES.slice(0, 8).flatMap((K) => [1, 7, 8, 17, 64].map((N) => [K, N] as const)))("winograd_weights %i -> %i", (K, N) => {
     for (const flip of [0, 1]) agree("winograd_weights", (bench) => {
       const w = bench.real(values(N * 9 * K)), packed = bench.real(padded(8, N) * 9 * K), u = bench.real(planes(padded(8, N), K));
-      bench.kernels.conv_pack(Math.ceil(N / 8), w, packed, N, 9, K);
+      bench.kernels.conv_pack(Math.ceil(N / 8), w, packed, N, 9, K, 0);
       return { n: Math.ceil(N / 8), args: [packed, u, N, K, flip], writes: [reals(u, planes(padded(8, N), K))] };
     });
   });
