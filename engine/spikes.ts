@@ -19,6 +19,8 @@ export interface EventLists { readonly events: number; readonly spans: number }
 
 /** Pixels that the kernels list at a time, and bytes that they count at a time. */
 const RUN = 64, COUNTED = 65536;
+/** How many samples a rough density is taken from, and bytes of each. */
+const SAMPLES = 16, SAMPLE = 2048;
 
 /** What spikes of one firing share through all their shapes. */
 interface Firing {
@@ -28,6 +30,7 @@ interface Firing {
   /** The lives of the memory that the lists stand in. */
   listsLives?: readonly Life[];
   statistics?: SpikeStatistics;
+  rough?: number;
 }
 
 /**
@@ -99,6 +102,12 @@ export class Spikes {
     return (this.firing.statistics ??= this.count());
   }
 
+  /** Density as samples of many spikes tell it: enough to choose between kernels that give the same bits, at a fiftieth of the price. */
+  roughDensity(): number {
+    const { firing } = this;
+    return firing.statistics?.density ?? (this.size <= 2 * SAMPLES * SAMPLE ? this.statistics().density : (firing.rough ??= this.sample()));
+  }
+
   expectAlive(): void {
     if (this.life.ended) throw new Error(`spikes ${show(this.shape)}: ${endOf(this.life, "their")}`);
   }
@@ -108,6 +117,19 @@ export class Spikes {
     const C = lastAxis(this.shape), pixels = this.size / C;
     if (C > 4095) throw new Error(`spikes: event lists hold channels up to 4095, got ${show(this.shape)}`);
     return { lists: { events: take(2 * this.size), spans: take(8 * pixels) }, pixels, C };
+  }
+
+  private sample(): number {
+    const { memory, kernels } = this.home, step = (this.size - SAMPLE) / (SAMPLES - 1);
+    return memory.withWorkspace(() => {
+      const partial = memory.workspace(24);
+      let fired = 0;
+      for (let i = 0; i < SAMPLES; i++) {
+        kernels.spike_statistics(1, this.ptr + Math.floor(i * step), partial, SAMPLE);
+        fired += new Float64Array(memory.wasm.buffer, partial, 3)[1];
+      }
+      return fired / (SAMPLES * SAMPLE);
+    });
   }
 
   private count(): SpikeStatistics {

@@ -151,7 +151,7 @@ const gathered = new WeakMap<Tensor, { [P in "forward" | "dw"]?: boolean }>();
 function gathers(s: Spikes, weight: Tensor, g: Geometry, pass: "forward" | "dw"): boolean {
   const known = gathered.get(weight) ?? {}, before = known[pass];
   const hold = before === undefined ? 1 : before ? 1 + BEYOND : 1 - BEYOND;
-  const now = s.statistics().density < hold * crossoverOf(host().crossovers, g, pass);
+  const now = s.roughDensity() < hold * crossoverOf(host().crossovers, g, pass);
   if (now !== before) gathered.set(weight, { ...known, [pass]: now });
   return now;
 }

@@ -200,6 +200,16 @@ describe.each(kernelSets)("spikes on %s", (_, load) => {
     }
   });
 
+  test("tell their density roughly from samples where they are many, exactly where they are few", () => {
+    const random = new Random(3), many = 1 << 18, values = Float32Array.from({ length: many }, () => (random.uniform() < 0.3 ? 2 : 0));
+    const few = spikesOf(tensor(values.slice(0, 1000), [1000, 1]), { D: 4 });
+    expect(few.roughDensity()).toBe(few.statistics().density);
+    const s = spikesOf(tensor(values, [many >> 3, 8]), { D: 4 }), rough = s.roughDensity();
+    expect(Math.abs(rough - s.statistics().density)).toBeLessThan(0.015);
+    expect(rough).not.toBe(s.statistics().density);
+    expect(s.roughDensity()).toBe(s.statistics().density); // once that is known
+  });
+
   test("share lists and statistics through reshapes, and keep their channels", () => {
     const s = spikesOf(tensor(HAND, [1, 3, 4]), { D: 4 }), t = reshape(s, [3, 1, 4]);
     expect(t.events()).toBe(s.events());
