@@ -80,7 +80,7 @@ export function stretch<R>(run: () => R, keeping: "gradients" | "nothing" = "gra
 
 /** Outputs that may be halved, and that nobody but gradients will read any more, as sixteen-bit floats. */
 function halve({ trace, blocks }: Stretch, given: ReadonlySet<Life>, outer: Stretch | undefined): void {
-  const { memory, kernels } = host(), whole = new Set(trace.nodes.flatMap((node) => (node.redo ? [...livesIn(node.saved)] : [])));
+  const { memory, kernels } = host(), whole = new Set(trace.nodes.flatMap((node) => (node.redo ? livesIn(node.saved) : [])));
   for (const { spec, output } of trace.nodes) {
     const { life } = output;
     if (!spec.halvable || !(output instanceof Tensor) || !(life instanceof Block) || life.ended || given.has(life) || whole.has(life) || !blocks.has(life.pointer)) continue;
@@ -94,13 +94,16 @@ function halve({ trace, blocks }: Stretch, given: ReadonlySet<Life>, outer: Stre
   }
 }
 
-function* livesIn(value: unknown): Generator<Life> {
-  if (value instanceof Tensor || value instanceof Spikes) yield value.life;
-  else if (Array.isArray(value)) for (const item of value) yield* livesIn(item);
-  else if (typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
+/** Adds the lives of the tensors, spikes and rooms in a value, which may be a list or record of them. This runs for every node of every step. */
+function livesIn(value: unknown, into: Life[] = []): Life[] {
+  if (typeof value !== "object" || value === null) return into;
+  if (value instanceof Tensor || value instanceof Spikes) into.push(value.life);
+  else if (Array.isArray(value)) for (const item of value) livesIn(item, into);
+  else if (Object.getPrototypeOf(value) === Object.prototype) {
     const { life } = value as { life?: Life };
-    if (life) yield life; else for (const item of Object.values(value)) yield* livesIn(item);
+    if (life) into.push(life); else for (const key in value) livesIn((value as Record<string, unknown>)[key], into);
   }
+  return into;
 }
 
 /** What can go back to the memory after each of these nodes, in the order in which their gradients are taken. */
@@ -120,7 +123,7 @@ export function bytesKeptBy(roots: readonly Value[]): Map<Node, number> {
     nodes.add(node);
     for (const input of node.inputs) waiting.push(input?.node);
   }
-  const kept = new Set([...nodes].flatMap((node) => [...livesReadBy(node)])), bytes = new Map<Node, number>();
+  const kept = new Set([...nodes].flatMap(livesReadBy)), bytes = new Map<Node, number>();
   for (const node of [...nodes].sort((a, b) => a.order - b.order)) {
     const { life } = node.output, half = life instanceof Block && life.half;
     for (const life of [half || node.output.life, ...livesIn(node.attributes), ...livesIn(node.saved)]) {
@@ -131,24 +134,24 @@ export function bytesKeptBy(roots: readonly Value[]): Map<Node, number> {
 }
 
 /** The lives of what the gradient of a node reads, or is made from. */
-export function* livesReadBy({ spec: { reads }, inputs, attributes, saved, output }: Node): Generator<Life> {
-  const wanted = reads?.inputs ?? (reads ? [] : inputs.keys());
-  for (const i of wanted) yield* origins(inputs[i]);
-  if (!reads || reads.output) yield* origins(output);
-  yield* livesIn(attributes);
-  yield* livesIn(saved);
+export function livesReadBy({ spec: { reads }, inputs, attributes, saved, output }: Node): Life[] {
+  const into: Life[] = [];
+  inputs.forEach((input, i) => { if (!reads || reads.inputs?.includes(i)) origins(input, into); });
+  if (!reads || reads.output) origins(output, into);
+  livesIn(attributes, into);
+  return livesIn(saved, into);
 }
 
-function* origins(value: Value | undefined): Generator<Life> {
+function origins(value: Value | undefined, into: Life[]): void {
   const node = value?.node;
-  if (!node?.spec.again) {
-    if (value) yield value.life;
-    if (value?.life instanceof Block && value.life.half) yield value.life.half;
-    return;
+  if (node?.spec.again) {
+    for (const input of node.inputs) origins(input, into);
+    livesIn(node.attributes, into);
+    livesIn(node.saved, into);
+  } else if (value) {
+    into.push(value.life);
+    if (value.life instanceof Block && value.life.half) into.push(value.life.half);
   }
-  for (const input of node.inputs) yield* origins(input);
-  yield* livesIn(node.attributes);
-  yield* livesIn(node.saved);
 }
 
 /** No memory reaches so far: a kernel that is given this address stops. */
