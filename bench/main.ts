@@ -6,7 +6,7 @@
  *   sparsity   spike convolutions against dense ones, over densities, patterns and arithmetics, or on the spikes of a run; bench/sparsity.ts has its options
  *   peers      ours beside onnxruntime-web, TensorFlow.js and, where a python3 has it, PyTorch; the first run installs the first two in bench/peers
  *   threads    two threads against one
- *   step       a training step of the default network
+ *   step       a training step of the default network, at initialisation or as a run left it: step weights=RUN
  *   model      SpikeYOLO-n: forward and training step, by each way of convolving spikes
  *   network    SpikeYOLO-n beside eager PyTorch: forward, and forward with backward
  *   footprint  memory of a training step of SpikeYOLO-n: kept for backward, linear memory, process

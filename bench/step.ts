@@ -1,5 +1,9 @@
-/** A training step of the default network, sparse as dispatched against forced dense, on one thread and on two. */
-import { backward, loadKernels, Random, scope, withSpikePath, type SpikePath } from "../engine/index.ts";
+/** A training step of the default network, at initialisation or (`weights=RUN`) trained, sparse as dispatched against forced dense, on one thread and on two. */
+import { backward, loadKernels, noGrad, Random, scope, Spikes, withSpikePath, type SpikePath } from "../engine/index.ts";
+import { observeConvolutions } from "../nn/index.ts";
+import { inOrder, openSplit } from "../cli/data.ts";
+import { modelOf, readRun } from "../cli/saved-run.ts";
+import { UserError } from "../cli/user-error.ts";
 import { detectionLoss, SpikeYOLO, spikeYOLO, type SpikeYOLOSize } from "../detection/index.ts";
 import { fastest, print } from "./desk.ts";
 
@@ -19,13 +23,28 @@ export function trainingStep(size: SpikeYOLOSize, B: number, S: number): (path: 
   return (path) => withSpikePath(path, () => scope(() => backward(detectionLoss(model.forward(images), boxes).total)));
 }
 
-export async function run(): Promise<unknown> {
-  const results = [], B = 8;
+/** The same of a trained network on the pictures that it was trained on, which fire less. The optimiser takes no part. */
+async function trainedStep(weights: string, batch: number): Promise<{ step: (path: SpikePath) => void; density: number }> {
+  const saved = await readRun(weights, "best"), settings = { ...saved.options, batch }, set = await openSplit(settings, "train", { classes: saved.classes });
+  const model = modelOf(saved).train();
+  for await (const { images, boxes } of inOrder(set, settings)) {
+    let size = 0, fired = 0;
+    scope(() => observeConvolutions((_, x) => { if (x instanceof Spikes) { size += x.size; fired += x.statistics().density * x.size; } }, () => noGrad(() => model.forward(images))));
+    return { step: (path) => withSpikePath(path, () => scope(() => backward(detectionLoss(model.forward(images), boxes).total))), density: fired / size };
+  }
+  throw new Error(`bench: ${weights} has no pictures to train on`);
+}
+
+export async function run([given]: readonly string[] = []): Promise<unknown> {
+  const results = [], B = 8, weights = /^weights=(.+)$/.exec(given ?? "")?.[1];
+  if (given && !weights) throw new UserError(`bench: step takes weights=RUN, got ${given}`);
   for (const threads of [1, 2]) {
-    const host = await loadKernels({ threads }), step = trainingStep(spikeYOLO.tiny, B, 128);
-    results.push({ threads, ...fastest({ auto: () => step("auto"), dense: () => step("dense") }), peakMB: host.memory.peak / 1e6 });
+    const host = await loadKernels({ threads });
+    const { step, density } = weights ? await trainedStep(weights, B) : { step: trainingStep(spikeYOLO.tiny, B, 128), density: undefined };
+    results.push({ threads, density, ...fastest({ auto: () => step("auto"), dense: () => step("dense") }), peakMB: host.memory.peak / 1e6 });
     await host.stop();
   }
+  if (weights) console.log(`${(100 * results[0].density!).toFixed(0)} % of what convolutions read is not zero`);
   print(["threads", "sparse ms", "dense ms", "times", "images/s", "peak MB"],
     results.map(({ threads, auto, dense, peakMB }) => [String(threads), auto, dense, dense / auto, (1000 * B) / auto, peakMB]));
   return results;
