@@ -96,10 +96,14 @@ export function normed(conv: Conv2d, x: Value, ...norms: readonly BatchNorm2d[])
   return conv.forwardNormed(x, norms.map((norm) => norm.affineValues()).reduce(after));
 }
 
-/** One map after another. */
-const after = (first: Affine, second: Affine): Affine => ({
-  scale: first.scale.map((a, c) => a * second.scale[c]), shift: first.shift.map((b, c) => b * second.scale[c] + second.shift[c]),
-});
+/** One map after another, in place of the first. */
+function after({ scale, shift }: Affine, second: Affine): Affine {
+  for (let c = 0; c < scale.length; c++) {
+    scale[c] *= second.scale[c];
+    shift[c] = shift[c] * second.scale[c] + second.shift[c];
+  }
+  return { scale, shift };
+}
 
 export interface NormOptions {
   readonly eps: number;
@@ -132,9 +136,12 @@ export class BatchNorm2d extends Module {
 
   /** The affine map that this is in eval mode: y = scale x + shift, per channel. */
   affineValues(): Affine {
-    const [gamma, beta, mean, variance] = [this.weight, this.bias, this.runningMean, this.runningVariance].map((p) => p.data);
-    const scale = gamma.map((g, c) => g / Math.sqrt(variance[c] + this.options.eps));
-    return { scale, shift: beta.map((b, c) => b - mean[c] * scale[c]) };
+    const scale = this.weight.data.slice(), shift = this.bias.data.slice(), mean = this.runningMean.data, variance = this.runningVariance.data, { eps } = this.options;
+    for (let c = 0; c < this.channels; c++) {
+      scale[c] /= Math.sqrt(variance[c] + eps);
+      shift[c] -= mean[c] * scale[c];
+    }
+    return { scale, shift };
   }
 
   /** The same as tensors of the scope. */
