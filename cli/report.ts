@@ -1,5 +1,5 @@
 /** What a trained network is worth, on pictures that it has not seen: how well it finds things, whether its two spiking forms agree, what it costs. */
-import type { Batch } from "../datasets/index.ts";
+import type { AnyBatch } from "./data.ts";
 import {
   countDifferences, DetectionMetrics, foldFor, predict, predictionNms, truthsOf, validationNms, type Detection, type DetectionScores, type Folding, type InferenceForm, type SpikeYOLO,
 } from "../detection/index.ts";
@@ -54,12 +54,12 @@ export interface MeasureOptions {
  * Measures the model on held-out batches with the weights that it has now: metrics as in validation, then, with every linear chain folded
  * into one convolution, its spikes and operations, and what the two spiking forms find. The model ends as it was, or as `fold` has it.
  */
-export async function measure(model: SpikeYOLO, batches: AsyncIterable<Batch>, { data, classes, compared = 100, fold = "none", folded, progress }: MeasureOptions): Promise<Report> {
+export async function measure(model: SpikeYOLO, batches: AsyncIterable<AnyBatch>, { data, classes, compared = 100, fold = "none", folded, progress }: MeasureOptions): Promise<Report> {
   const metrics = new DetectionMetrics(), activity = new Activity(model);
   const forms = { pictures: 0, detections: 0, realDetections: 0, binaryDiffers: 0, realDiffers: 0 };
   let done = 0;
   for await (const { images, boxes } of batches) {
-    const [B, H, W] = images.shape, truths = truthsOf(boxes, B, H, W);
+    const [B, H, W] = images.shape.slice(-4), truths = truthsOf(boxes, B, H, W);
     if (done === 0 && fold !== "none") folded?.(await retrying(() => foldFor(model, images, { folding: fold })));
     (await retrying(() => predict(model, images, { nms: validationNms }))).forEach((detections, i) => metrics.add(detections, truths[i]));
     if (forms.pictures < compared) await compareForms(forms, activity, model, images);
@@ -72,11 +72,11 @@ export async function measure(model: SpikeYOLO, batches: AsyncIterable<Batch>, {
   };
 }
 
-async function compareForms(forms: { -readonly [K in keyof FormsReport]: number }, activity: Activity, model: SpikeYOLO, images: Batch["images"]): Promise<void> {
+async function compareForms(forms: { -readonly [K in keyof FormsReport]: number }, activity: Activity, model: SpikeYOLO, images: AnyBatch["images"]): Promise<void> {
   const run = (form: InferenceForm): Detection[][] => predict(model, images, { form, nms: predictionNms }), before = foldedChains(model);
   const real = await retrying(() => run("real"));
   fold(model);
-  const integer = await retrying(() => activity.watch(images.shape[0], () => run("integer"))), binary = await retrying(() => run("binary"));
+  const integer = await retrying(() => activity.watch(real.length, () => run("integer"))), binary = await retrying(() => run("binary"));
   fold(model, { where: before });
   integer.forEach((detections, i) => {
     forms.pictures++;
