@@ -1,6 +1,7 @@
 /** The options of all commands as one table, and the reading of `key=value` by it. */
 import { spikeYOLO } from "../detection/index.ts";
 import type { Augment } from "../datasets/index.ts";
+import { METRICS } from "./findings.ts";
 import { augmentOf, presets, settingsOf } from "./recipes.ts";
 import { UserError } from "./user-error.ts";
 
@@ -91,15 +92,17 @@ export const commands = {
     },
   },
   val: {
-    does: "measure trained weights",
+    does: "measure trained weights; leaves report.json, curves.json (P, R, F1) and confusion.json",
     options: {
       weights: checkpoint,
       data: option(path, `${anything} (as trained)`),
       split: option(oneOf("train", "val", "test"), "which pictures (val)"),
+      metric: option(oneOf(...METRICS), "whose figures (ultralytics, of events gen1)"),
       imgsz: option(imgsz, "pixels per side (as trained)"),
       batch: option(batch, "pictures at a time (as trained)"),
       fold,
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
+      out: option(path, "folder for the three files (runs/val, then runs/val2, ...)"),
     },
   },
   profile: {

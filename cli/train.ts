@@ -6,11 +6,12 @@ import { expectRoom, OverLimitError, predict, predictionNms, showPlan, train, tr
 import { host, retrying } from "../engine/index.ts";
 import { fold } from "../nn/index.ts";
 import { inOrder, kindOf, openSplit, Problems, roomForPictures, trainingData, type AnyBatch, type OpenSet } from "./data.ts";
+import { Findings } from "./findings.ts";
 import type { Values } from "./options.ts";
 import { drawSheet, type Scene } from "./picture.ts";
 import { epochLine, Pace, type Progress } from "./progress.ts";
 import { FRAME_OPTIONS, PICTURE_OPTIONS, recipeOf, settingsOf, type Settings } from "./recipes.ts";
-import { measure, showReport } from "./report.ts";
+import { measure, showFigures, showReport } from "./report.ts";
 import { RunFolder } from "./run-folder.ts";
 import { configOf, modelOf, newModel, readRun, resume, type About, type SavedRun } from "./saved-run.ts";
 import { Interrupted, UserError } from "./user-error.ts";
@@ -113,13 +114,13 @@ async function folderOf({ name, out }: Values<"train">, resumed: SavedRun | unde
 async function finish(folder: RunFolder, { valSet, testSet }: { valSet: OpenSet; testSet: OpenSet }, progress: Progress, signal: AbortSignal): Promise<void> {
   const run = await readRun(folder.checkpoint(folder.has("best") ? "best" : "last"), "best"), model = modelOf(run), { options, classes } = run;
   try {
-    const report = await measure(model, inOrder(testSet, options, signal), {
-      data: testSet.name, classes, progress: (pictures) => progress.passing(`measuring ... ${pictures}/${testSet.size}`),
+    const findings = new Findings(testSet), report = await measure(model, inOrder(testSet, options, signal), {
+      findings, data: testSet.name, classes, progress: (pictures) => progress.passing(`measuring ... ${pictures}/${testSet.size}`),
     });
     progress.say("");
     progress.say(`${run.path}, epoch ${run.epochs}, on pictures held out:`);
-    for (const line of showReport(report)) progress.say(line);
-    await folder.add("report.json", json(report));
+    for (const line of [...showReport(report), ...(testSet.protocol && report.figures ? ["", ...showFigures(report.figures)] : [])]) progress.say(line);
+    await folder.addMeasured(report, findings);
     progress.passing("drawing ...");
     for await (const batch of inOrder(valSet, { ...options, batch: Math.min(SHOWN, valSet.size) }, signal)) {
       await folder.add("validation.png", encodePng(await retrying(() => validationSheet(model, batch, run, `mAP50 ${report.scores.map50.toFixed(3)} on ${testSet.name}`))));
