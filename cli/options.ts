@@ -2,7 +2,7 @@
 import { spikeYOLO } from "../detection/index.ts";
 import type { Augment } from "../datasets/index.ts";
 import { METRICS } from "./findings.ts";
-import { augmentOf, presets, settingsOf } from "./recipes.ts";
+import { augmentOf, settingsOf } from "./recipes.ts";
 import { UserError } from "./user-error.ts";
 
 /** What a value may be. `read` gives undefined for what it may not be. */
@@ -33,9 +33,9 @@ const name: Kind<string> = { expected: "a name without slashes", read: (text) =>
 
 const option = <V>(kind: Kind<V>, does: string): Option<V> => ({ ...kind, does });
 
-const embedded = settingsOf({}), folder = settingsOf({ data: "" });
-/** A default that differs where data= is given. */
-const either = (key: "model" | "imgsz" | "batch" | "epochs" | "lr0"): string => `${embedded[key]}, with data= ${folder[key]}`;
+const embedded = settingsOf({}), folder = settingsOf({ data: "" }), events = settingsOf({ data: "", frames: "last" });
+/** A default that differs where data= is given, or holds recordings of events. */
+const either = (key: "model" | "imgsz" | "batch" | "epochs" | "lr0" | "T"): string => `${embedded[key]}${folder[key] === embedded[key] ? "" : `, with data= ${folder[key]}`}${events[key] === folder[key] ? "" : `, events ${events[key]}`}`;
 
 /** The same of what varies. */
 const varied = (field: keyof Augment): string => `${augmentOf(embedded)[field]}, with data= ${augmentOf(folder)[field]}`;
@@ -58,7 +58,7 @@ export const commands = {
       imgsz: option(imgsz, `pixels per side (${either("imgsz")})`),
       batch: option(batch, `pictures per step (${either("batch")})`),
       seed: option(whole(0, 4294967295), `of weights, order and augmentation (${embedded.seed})`),
-      T: option(whole(1, 16), `timesteps (${embedded.T}, of events ${presets.events.settings.T})`),
+      T: option(whole(1, 16), `timesteps (${either("T")})`),
       D: option(whole(1, 15), `largest integer that a neuron emits (${embedded.D})`),
       lr0: option(real(0.000001, 10), `learning rate (${either("lr0")})`),
       arithmetic: option(arithmetic, `strict: the same bits on every machine (${embedded.arithmetic})`),
@@ -97,7 +97,7 @@ export const commands = {
       weights: checkpoint,
       data: option(path, `${anything} (as trained)`),
       split: option(oneOf("train", "val", "test"), "which pictures (val)"),
-      metric: option(oneOf(...METRICS), "whose figures (ultralytics, of events gen1)"),
+      metric: option(oneOf(...METRICS), "whose figures (ultralytics, events gen1)"),
       imgsz: option(imgsz, "pixels per side (as trained)"),
       batch: option(batch, "pictures at a time (as trained)"),
       fold,
