@@ -36,7 +36,7 @@ export interface Settings extends VariationSettings {
   /** Milliseconds of events before a label. */
   readonly window?: number;
   readonly order?: "newest" | "chronological";
-  /** A VOC folder; absent: the embedded pictures, as many as the three numbers say. */
+  /** A set on disk (cli/data.ts says which); absent: the embedded pictures, as many as the three numbers say. */
   readonly data?: string;
   readonly train?: number;
   readonly val?: number;

@@ -21,8 +21,8 @@ export class BrokenImage extends Error {}
 export const MAX_PIXELS = 64_000_000;
 
 /**
- * Pixels that a byte of a JPEG can give at most: each block of 8 x 8 takes a bit of its first scan, and of blocks there are at least 9 to 1024 pixels
- * (455 to 910 pixels per byte; one colour all over takes encoders 340). What one picture takes at least is not worth a refusal.
+ * Pixels that a coded byte of a JPEG can give: each block takes at least a bit of the first scan, and sampling makes a block stand for 114 pixels at
+ * most, so 910; one colour all over takes encoders a byte for 340. Whatever is SMALL costs nothing to try.
  */
 const JPEG_PIXELS_PER_BYTE = 1024, SMALL = 1 << 16;
 /** Passes over the picture that a progressive JPEG may make; encoders make about ten, and each one costs as much as a whole picture. */
