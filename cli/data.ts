@@ -2,15 +2,22 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
-import { batches, coco, cocoSplits, gen1Splits, shapes, voc, yolo, type Batch, type Batched, type DetectionSet } from "../datasets/index.ts";
+import { batches, coco, cocoSplits, gen1Frames, gen1Splits, shapes, voc, yolo, type Batch, type BatchOptions, type DetectionSet, type EventBatch, type FrameProtocol } from "../datasets/index.ts";
 import type { TrainingBatch, TrainingData } from "../detection/index.ts";
-import { augmentOf, readingOf, type Settings } from "./recipes.ts";
+import { augmentOf, framesOf, readingOf, type Settings } from "./recipes.ts";
 import { Interrupted, refusing, UserError } from "./user-error.ts";
 
 export type Split = "train" | "val" | "test";
+/** Of pictures, or of frames of events: [T, B, H, W, 3]. */
+export type AnyBatch = Batch | EventBatch;
 /** A split with batches; `skipped` pictures of it turned out to be unusable so far. */
-export type OpenSet = DetectionSet & Batched & { readonly skipped?: number };
-type Source = Pick<Settings, "data" | "imgsz" | "train" | "val" | "test">;
+export interface OpenSet extends DetectionSet {
+  batches(options: BatchOptions & { readonly imgsz: number }): AsyncIterable<AnyBatch>;
+  readonly skipped?: number;
+  /** How events became frames, if the set is of events. */
+  readonly protocol?: string;
+}
+type Source = Pick<Settings, "data" | "imgsz" | "T" | "train" | "val" | "test" | "frames" | "window" | "order">;
 
 /** Splits that a set may have for each purpose, the better ones first. */
 const LISTS: Record<Split, readonly string[]> = { train: ["train", "trainval"], val: ["val", "test"], test: ["test", "val"] };
@@ -24,9 +31,11 @@ export const roomForPictures = (bytes = 512 << 20): Room => ({ bytes });
 export async function openSplit(source: Source, split: Split, { classes, room = roomForPictures() }: { classes?: readonly string[]; room?: Room } = {}): Promise<OpenSet> {
   const { data, imgsz } = source;
   if (data === undefined) return kept(shapes({ split, size: source[split], imgsz }), imgsz, room);
-  const reader = readers[await kindOf(data)];
+  const kind = await kindOf(data), reader = readers[kind], frames = framesOf(source);
+  if (frames && kind !== "gen1") throw new UserError(`data: the network is for frames of events, "${data}" holds pictures; give a folder of Gen1 recordings`);
+  if (!frames && kind === "gen1") throw new UserError(`data: the network is for pictures, "${data}" holds recordings of events; give pictures with labels (VOC, COCO or YOLO)`);
   const lists = await refusing(() => reader.splits(data)), list = LISTS[split].find((name) => lists.includes(name)) ?? LISTS[split][0];
-  const set = await refusing(() => reader.open(data, list, classes));
+  const set = await refusing(() => reader.open(data, list, classes, frames));
   if (set.classes.length === 0) throw new UserError(`data: ${set.name} names no object in any annotation, so there are no classes to learn`);
   return set;
 }
@@ -46,7 +55,7 @@ export async function kindOf(data: string): Promise<Kind> {
 
 interface Reader {
   splits(data: string): Promise<readonly string[]>;
-  open(data: string, split: string, classes?: readonly string[]): Promise<OpenSet>;
+  open(data: string, split: string, classes?: readonly string[], frames?: FrameProtocol): Promise<OpenSet>;
 }
 const refusal = (sentence: (data: string) => string): Reader => ({ splits: async () => [], open: async (data) => { throw new UserError(sentence(data)); } });
 
@@ -54,9 +63,18 @@ export const readers: Readonly<Record<Kind, Reader>> = {
   voc: { splits: (data) => voc(data).splits(), open: (data, split, classes) => voc(data, { split, classes }).open() },
   coco: { splits: async (data) => [...(await cocoSplits(data)).keys()], open: (data, split, classes) => coco(data, { split, classes }).open() },
   yolo: { splits: (data) => yolo(data).splits(), open: (data, split, classes) => yolo(data, { split, classes }).open() },
-  gen1: refusal((data) => `data: "${data}" holds recordings of events, which are not trained on from here; expected pictures with labels (VOC, COCO or YOLO)`),
+  gen1: { splits: gen1Splits, open: openRecordings },
   pictures: refusal((data) => `data: "${data}" holds pictures without labels (${join(data, "data.yaml")}, Annotations/ and annotations/ are all missing); use it as predict source=${data}, or add labels`),
 };
+
+/** Recordings that lie in the folder itself are every split but the one to train on. */
+async function openRecordings(data: string, split: string, classes?: readonly string[], frames?: FrameProtocol): Promise<OpenSet> {
+  const flat = (await gen1Splits(data)).length === 0;
+  if (flat && split === "train") throw new UserError(`gen1: the recordings of "${data}" lie in the folder itself, so none are left to validate with; move them to ${join(data, "train")} and ${join(data, "val")}`);
+  const set = await gen1Frames(data, { split: flat ? undefined : split, ...frames });
+  if (classes && classes.join("\n") !== set.classes.join("\n")) throw new UserError(`gen1: the classes of recordings are [${set.classes.join(", ")}], those of the network [${classes.join(", ")}]; train on recordings to have theirs`);
+  return set;
+}
 
 /** The same set, each picture drawn only once while there is room for it. */
 function kept(set: OpenSet, imgsz: number, room: Room): OpenSet {
@@ -73,13 +91,13 @@ function kept(set: OpenSet, imgsz: number, room: Room): OpenSet {
       }
       return sample;
     },
-    batches: (how) => batches(keeping, { imgsz, ...(typeof how === "number" ? { batch: how } : how) }),
+    batches: (how) => batches(keeping, how),
   };
   return keeping;
 }
 
 /** Batches in order, one look at each picture, the last one perhaps short. */
-export function inOrder(set: OpenSet, { imgsz, batch, ...settings }: Pick<Settings, "imgsz" | "batch"> & Partial<Settings>, signal?: AbortSignal): AsyncGenerator<Batch, void, undefined> {
+export function inOrder(set: OpenSet, { imgsz, batch, ...settings }: Pick<Settings, "imgsz" | "batch"> & Partial<Settings>, signal?: AbortSignal): AsyncGenerator<AnyBatch, void, undefined> {
   return breathing(set.batches({ batch, imgsz, ...readingOf(settings) }), signal);
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line: `spiketrain train|val|profile|predict|check key=value ...`. Exit codes: 0 done, 1 our mistake, 2 yours, 130 interrupted. */
+/** The command line: `spiketrain train|val|profile|predict|scenes|check key=value ...`. Exit codes: 0 done, 1 our mistake, 2 yours, 130 interrupted. */
 import { printable } from "../datasets/printable.ts";
 import { loadKernels } from "../engine/index.ts";
 import { checkCommand } from "./check.ts";
@@ -10,11 +10,12 @@ import { profileCommand } from "./profile.ts";
 import { Progress } from "./progress.ts";
 import type { Settings } from "./recipes.ts";
 import { readRun } from "./saved-run.ts";
+import { scenesCommand } from "./scenes.ts";
 import { trainCommand } from "./train.ts";
 import { Interrupted, isForUser, UserError } from "./user-error.ts";
 import { valCommand } from "./val.ts";
 
-const run: { readonly [C in Command]: (given: Values<C>, progress: Progress, signal: AbortSignal) => Promise<void> } = { train: trainCommand, val: valCommand, profile: profileCommand, predict: predictCommand, check: checkCommand };
+const run: { readonly [C in Command]: (given: Values<C>, progress: Progress, signal: AbortSignal) => Promise<void> } = { train: trainCommand, val: valCommand, profile: profileCommand, predict: predictCommand, scenes: scenesCommand, check: checkCommand };
 
 async function main([word, ...args]: readonly string[]): Promise<number> {
   const progress = new Progress(process.stdout);

@@ -1,6 +1,7 @@
 /** The options of all commands as one table, and the reading of `key=value` by it. */
 import { spikeYOLO } from "../detection/index.ts";
 import type { Augment } from "../datasets/index.ts";
+import { METRICS } from "./findings.ts";
 import { augmentOf, settingsOf } from "./recipes.ts";
 import { UserError } from "./user-error.ts";
 
@@ -32,32 +33,32 @@ const name: Kind<string> = { expected: "a name without slashes", read: (text) =>
 
 const option = <V>(kind: Kind<V>, does: string): Option<V> => ({ ...kind, does });
 
-const embedded = settingsOf({}), folder = settingsOf({ data: "" });
-/** A default that differs where data= is given. */
-const either = (key: "model" | "imgsz" | "batch" | "epochs" | "lr0"): string => `${embedded[key]}, with data= ${folder[key]}`;
+const embedded = settingsOf({}), folder = settingsOf({ data: "" }), events = settingsOf({ data: "", frames: "last" });
+/** A default that differs where data= is given, or holds recordings of events. */
+const either = (key: "model" | "imgsz" | "batch" | "epochs" | "lr0" | "T"): string => `${embedded[key]}${folder[key] === embedded[key] ? "" : `, with data= ${folder[key]}`}${events[key] === folder[key] ? "" : `, events ${events[key]}`}`;
 
 /** The same of what varies. */
 const varied = (field: keyof Augment): string => `${augmentOf(embedded)[field]}, with data= ${augmentOf(folder)[field]}`;
 const share = real(0, 1), switched = oneOf("true", "false");
 
 const arithmetic = oneOf("fast", "strict");
-const imgsz = whole(32, 2048, 32), batch = whole(1, 4096), pictures = whole(1, 1_000_000);
+const imgsz = whole(32, 2048, 32), batch = whole(1, 4096), pictures = whole(1, 1_000_000), recordings = whole(1, 100_000);
 const fold = option(oneOf("auto", "all", "none"), "RepConvs as one convolution; auto: where faster here (none)");
 const checkpoint = option(path, "a run folder or a checkpoint");
-const voc = "a PASCAL VOC folder; without it the embedded pictures";
+const anything = "a VOC, COCO or Gen1 folder, or a data.yaml of YOLO";
 
 /** Every command with its options, in the order in which help shows them. */
 export const commands = {
   train: {
     does: "train a detector, then measure it on pictures that it has not seen",
     options: {
-      data: option(path, voc),
+      data: option(path, `${anything}; without it embedded pictures`),
       model: option(oneOf(...(Object.keys(spikeYOLO) as (keyof typeof spikeYOLO)[])), `size of the network (${either("model")})`),
       epochs: option(whole(1, 100_000), `how often each picture is seen (${either("epochs")})`),
       imgsz: option(imgsz, `pixels per side (${either("imgsz")})`),
       batch: option(batch, `pictures per step (${either("batch")})`),
       seed: option(whole(0, 4294967295), `of weights, order and augmentation (${embedded.seed})`),
-      T: option(whole(1, 16), `timesteps (${embedded.T})`),
+      T: option(whole(1, 16), `timesteps (${either("T")})`),
       D: option(whole(1, 15), `largest integer that a neuron emits (${embedded.D})`),
       lr0: option(real(0.000001, 10), `learning rate (${either("lr0")})`),
       arithmetic: option(arithmetic, `strict: the same bits on every machine (${embedded.arithmetic})`),
@@ -67,6 +68,9 @@ export const commands = {
       train: option(pictures, `embedded pictures to train on (${embedded.train})`),
       val: option(pictures, `embedded pictures to validate on (${embedded.val})`),
       test: option(pictures, `embedded pictures for the final report (${embedded.test})`),
+      frames: option(oneOf("last", "count", "voxel"), "events: last polarity, counts or voxel grid (last)"),
+      window: option(real(1, 100_000), "events: milliseconds before a label (250)"),
+      order: option(oneOf("newest", "chronological"), "events: first slice (newest)"),
       mosaic: option(share, `four pictures in one, how often (${varied("mosaic")})`),
       close_mosaic: option(whole(0, 100_000), "last epochs without mosaic, 0: none (10)"),
       degrees: option(real(0, 180), `rotation in degrees, each way (${varied("degrees")})`),
@@ -88,22 +92,24 @@ export const commands = {
     },
   },
   val: {
-    does: "measure trained weights",
+    does: "measure trained weights; leaves report.json, curves.json (P, R, F1) and confusion.json",
     options: {
       weights: checkpoint,
-      data: option(path, "a PASCAL VOC folder (what the weights were trained on)"),
+      data: option(path, `${anything} (as trained)`),
       split: option(oneOf("train", "val", "test"), "which pictures (val)"),
+      metric: option(oneOf(...METRICS), "whose figures (ultralytics, events gen1)"),
       imgsz: option(imgsz, "pixels per side (as trained)"),
       batch: option(batch, "pictures at a time (as trained)"),
       fold,
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
+      out: option(path, "folder for the three files (runs/val, then runs/val2, ...)"),
     },
   },
   profile: {
     does: "show what each layer does: how busy it is, what it costs, which kernel runs it and how fast",
     options: {
       weights: checkpoint,
-      data: option(path, "a PASCAL VOC folder (what the weights were trained on)"),
+      data: option(path, `${anything} (as trained)`),
       split: option(oneOf("train", "val", "test"), "which pictures (val)"),
       imgsz: option(imgsz, "pixels per side (as trained)"),
       batch: option(batch, "pictures that it is shown, once (1)"),
@@ -124,6 +130,19 @@ export const commands = {
       imgsz: option(imgsz, "pixels per side (as trained)"),
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
       out: option(path, "folder for the drawn pictures (runs/predict, then runs/predict2, ...)"),
+    },
+  },
+  scenes: {
+    does: "write recordings of a simulated event camera, as the files of Gen1: something to train on",
+    options: {
+      out: option(path, "folder for train/, val/ and test/; must be empty or absent"),
+      train: option(recordings, "recordings to train on (16)"),
+      val: option(recordings, "recordings to validate on (4)"),
+      test: option(recordings, "recordings for the final report (4)"),
+      seconds: option(real(0.5, 3600), "length of each (10)"),
+      width: option(whole(16, 16_384), "pixels of the sensor (304)"),
+      height: option(whole(16, 16_384), "pixels of the sensor (240)"),
+      seed: option(whole(0, 4294967295), "of everything (0)"),
     },
   },
   check: {

@@ -16,7 +16,9 @@ import { Interrupted, reasonOf, UserError } from "./user-error.ts";
 export async function predictCommand({ weights, source, conf = predictionNms.confidence, imgsz, form = "integer", fold = "none", out }: Values<"predict">, progress: Progress, signal: AbortSignal): Promise<void> {
   if (weights === undefined) throw new UserError("predict: weights is missing; give weights=RUN_FOLDER or weights=CHECKPOINT");
   if (source === undefined) throw new UserError("predict: source is missing; give source=PICTURE or source=FOLDER");
-  const run = await readRun(weights, "best"), files = await picturesIn(source);
+  const run = await readRun(weights, "best");
+  if (run.options.frames) throw new UserError(`predict: the network of ${weights} is for frames of events (${run.protocol}), and pictures are none; to measure it, val data=FOLDER with Gen1 recordings`);
+  const files = await picturesIn(source);
   const folder = out === undefined ? await RunFolder.numbered("predict") : await RunFolder.at(out);
   const model = modelOf(run), side = imgsz ?? run.options.imgsz;
 

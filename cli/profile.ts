@@ -26,7 +26,7 @@ export async function profileCommand({ weights, split = "val", batch = 1, json, 
       progress.say(`wrote ${json}`);
     }
     if (picture !== undefined) {
-      const { model, T, D } = run.options, [B, H, W] = images.shape;
+      const { model, T, D } = run.options, [B, H, W] = images.shape.slice(-4);
       await drawFigure(picture, profileFigure(result, {
         title: `SpikeYOLO ${model}, T ${T} x D ${D}: spikes and time of each layer, in the order in which they run`,
         lines: [`${set.name}, ${B} ${B === 1 ? "picture" : "pictures"} of ${W} x ${H}`, `Node ${process.versions.node}, ${build} build, ${threads} ${threads === 1 ? "thread" : "threads"}, least of 5 turns`],

@@ -1,6 +1,6 @@
 /** What a run does unless it is told otherwise: one record for the embedded pictures, one for a folder. All numbers of this kind are here. */
 import { freemem } from "node:os";
-import { augmentations, type Augment, type BatchOptions } from "../datasets/index.ts";
+import { augmentations, frameProtocol, protocolOf, type Augment, type BatchOptions, type FrameProtocol } from "../datasets/index.ts";
 import { defaultWorkers } from "../datasets/workers.ts";
 import { spikeYOLO, type TrainRecipe } from "../detection/index.ts";
 import type { Host, Kept } from "../engine/index.ts";
@@ -31,7 +31,12 @@ export interface Settings extends VariationSettings {
   readonly strict?: Switch;
   /** Last epochs without mosaic; absent: those of the recipe. */
   readonly close_mosaic?: number;
-  /** A VOC folder; absent: the embedded pictures, as many as the three numbers say. */
+  /** What events become; absent: the run is on pictures. */
+  readonly frames?: FrameProtocol["encoding"];
+  /** Milliseconds of events before a label. */
+  readonly window?: number;
+  readonly order?: "newest" | "chronological";
+  /** A set on disk (cli/data.ts says which); absent: the embedded pictures, as many as the three numbers say. */
   readonly data?: string;
   readonly train?: number;
   readonly val?: number;
@@ -75,8 +80,23 @@ const folder: Preset = {
   closeMosaic: 10,
 };
 
-export const presets = { embedded, folder } as const;
-const presetOf = ({ data }: { readonly data?: string }): Preset => (data === undefined ? embedded : folder);
+/** SpikeYOLO's Gen1 release, which varies nothing (its frames: event-frames.ts), at a size that a CPU can train. */
+const events: Preset = {
+  settings: { ...folder.settings, T: frameProtocol.T, batch: 4, frames: frameProtocol.encoding, window: frameProtocol.window / 1000, order: "newest" },
+  recipe: { ...folder.recipe, lr0: 0.02 },
+  augment: augmentations.none,
+  closeMosaic: 0,
+};
+
+export const presets = { embedded, folder, events } as const;
+const presetOf = ({ data, frames }: Pick<Partial<Settings>, "data" | "frames">): Preset => (data === undefined ? embedded : frames === undefined ? folder : events);
+
+/** Options that say how events become frames, and those that mean nothing where pictures are not varied, or not read from files of their own. */
+export const FRAME_OPTIONS = ["frames", "window", "order"] as const, PICTURE_OPTIONS = [...Object.keys(VARIATIONS) as (keyof typeof VARIATIONS)[], "close_mosaic", "workers", "cache"] as const;
+
+/** How a run on recordings makes frames; undefined on pictures. */
+export const framesOf = ({ frames, window = frameProtocol.window / 1000, order, T }: Pick<Settings, "frames" | "window" | "order" | "T">): FrameProtocol | undefined =>
+  frames && protocolOf({ encoding: frames, T, window: Math.round(1000 * window), order: order === "chronological" ? order : "newest first" });
 
 export function settingsOf(given: Partial<Settings>): Settings {
   const { settings, recipe } = presetOf(given);

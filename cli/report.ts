@@ -1,5 +1,6 @@
 /** What a trained network is worth, on pictures that it has not seen: how well it finds things, whether its two spiking forms agree, what it costs. */
-import type { Batch } from "../datasets/index.ts";
+import type { AnyBatch } from "./data.ts";
+import type { Findings, ProtocolFigures } from "./findings.ts";
 import {
   countDifferences, DetectionMetrics, foldFor, predict, predictionNms, truthsOf, validationNms, type Detection, type DetectionScores, type Folding, type InferenceForm, type SpikeYOLO,
 } from "../detection/index.ts";
@@ -25,6 +26,8 @@ export interface Report {
   readonly data: string;
   readonly classes: readonly string[];
   readonly scores: DetectionScores;
+  /** By the protocol that was asked for. */
+  readonly figures?: ProtocolFigures;
   readonly forms: FormsReport;
   /** Mean integer per neuron and timestep. */
   readonly firingRate: number;
@@ -46,6 +49,8 @@ export interface MeasureOptions {
   readonly fold?: Folding;
   /** Called with the paths of the chains that were folded for the scores. */
   readonly folded?: (names: readonly string[]) => void;
+  /** Keeps what was found, for the figures of a protocol, curves and the confusion matrix. */
+  readonly findings?: Findings;
   /** Called after each batch with the pictures done so far. */
   readonly progress?: (pictures: number) => void;
 }
@@ -54,29 +59,30 @@ export interface MeasureOptions {
  * Measures the model on held-out batches with the weights that it has now: metrics as in validation, then, with every linear chain folded
  * into one convolution, its spikes and operations, and what the two spiking forms find. The model ends as it was, or as `fold` has it.
  */
-export async function measure(model: SpikeYOLO, batches: AsyncIterable<Batch>, { data, classes, compared = 100, fold = "none", folded, progress }: MeasureOptions): Promise<Report> {
-  const metrics = new DetectionMetrics(), activity = new Activity(model);
+export async function measure(model: SpikeYOLO, batches: AsyncIterable<AnyBatch>, { data, classes, compared = 100, fold = "none", folded, findings, progress }: MeasureOptions): Promise<Report> {
+  const metrics = findings?.metrics ?? new DetectionMetrics(), activity = new Activity(model);
   const forms = { pictures: 0, detections: 0, realDetections: 0, binaryDiffers: 0, realDiffers: 0 };
   let done = 0;
-  for await (const { images, boxes } of batches) {
-    const [B, H, W] = images.shape, truths = truthsOf(boxes, B, H, W);
+  for await (const batch of batches) {
+    const { images, boxes } = batch, [B, H, W] = images.shape.slice(-4), truths = truthsOf(boxes, B, H, W);
     if (done === 0 && fold !== "none") folded?.(await retrying(() => foldFor(model, images, { folding: fold })));
-    (await retrying(() => predict(model, images, { nms: validationNms }))).forEach((detections, i) => metrics.add(detections, truths[i]));
+    const found = await retrying(() => predict(model, images, { nms: validationNms }));
+    if (findings) await findings.add(batch, found, truths); else found.forEach((detections, i) => metrics.add(detections, truths[i]));
     if (forms.pictures < compared) await compareForms(forms, activity, model, images);
     progress?.(done += B);
   }
   const { macs, synapticOperations, millijoules, denseMillijoules } = activity.energy(), stages = activity.stages();
   return {
-    data, classes, scores: metrics.result(), forms, firingRate: activity.rate, stages,
+    data, classes, scores: metrics.result(), ...(findings && { figures: findings.figures() }), forms, firingRate: activity.rate, stages,
     macs, realMacs: stages.reduce((sum, { realMacs }) => sum + realMacs, 0), synapticOperations, millijoules, denseMillijoules,
   };
 }
 
-async function compareForms(forms: { -readonly [K in keyof FormsReport]: number }, activity: Activity, model: SpikeYOLO, images: Batch["images"]): Promise<void> {
+async function compareForms(forms: { -readonly [K in keyof FormsReport]: number }, activity: Activity, model: SpikeYOLO, images: AnyBatch["images"]): Promise<void> {
   const run = (form: InferenceForm): Detection[][] => predict(model, images, { form, nms: predictionNms }), before = foldedChains(model);
   const real = await retrying(() => run("real"));
   fold(model);
-  const integer = await retrying(() => activity.watch(images.shape[0], () => run("integer"))), binary = await retrying(() => run("binary"));
+  const integer = await retrying(() => activity.watch(real.length, () => run("integer"))), binary = await retrying(() => run("binary"));
   fold(model, { where: before });
   integer.forEach((detections, i) => {
     forms.pictures++;
@@ -136,6 +142,17 @@ export function showScores({ data, scores, classes }: Pick<Report, "data" | "sco
       row("all", scores.truths, { ...scores, ap50: scores.map50 }),
       ...scores.perClass.map((score) => row(classes[score.class] ?? `class ${score.class}`, score.truths, score)),
     ]),
+  ];
+}
+
+/** All figures of a protocol, then those of each class. */
+export function showFigures({ protocol, figures, perClass }: ProtocolFigures): string[] {
+  const shown = (of: Readonly<Record<string, number | null>>): string[] => Object.values(of).map((value) => value?.toFixed(3) ?? "-");
+  const row = (name: string, cells: readonly string[]): string[] => [name, ...cells], columns = Object.keys(perClass[0]?.figures ?? {});
+  return [
+    `${protocol}:`,
+    ...table(Object.keys(figures), [shown(figures)]),
+    ...table(["class", "objects", "detections", ...columns], perClass.map((one) => row(one.class, [`${one.truths}`, `${one.detections}`, ...shown(one.figures)]))),
   ];
 }
 

@@ -5,7 +5,10 @@
  *   results.csv                one row per epoch, under the names that YOLO users know
  *   weights/last.safetensors   enough to go on to the bit
  *   weights/best.safetensors   the same, of the best epoch so far
- *   report.json, validation.png   when the run is over
+ *   report.json                what the best weights are worth, when the run is over
+ *   curves.json                of each class: precision, recall and F1 over confidence, precision over recall
+ *   confusion.json             what was taken for what
+ *   validation.png             some pictures with what was found in them
  *
  * Every file is whole at every moment: it is written beside its place and then moved there.
  */
@@ -15,6 +18,8 @@ import { dirname, join } from "node:path";
 import { printable } from "../datasets/printable.ts";
 import type { EpochEvent, Store } from "../detection/index.ts";
 import { writeAtomically } from "./atomic-file.ts";
+import type { Findings } from "./findings.ts";
+import type { Report } from "./report.ts";
 import { reasonOf, UserError } from "./user-error.ts";
 
 /** ultralytics' order of parameter groups is biases, weights, norms. */
@@ -38,7 +43,7 @@ export const resultsHeader = COLUMNS.map(([name]) => name).join(",");
 export const resultsRow = (event: EpochEvent, seconds: number): string => COLUMNS.map(([, value]) => Number(value(event, seconds).toPrecision(7))).join(",");
 
 /** Every file of a run folder, and of weights/ in it. */
-const OURS = ["args.json", "results.csv", "report.json", "validation.png"], CHECKPOINTS = ["last.safetensors", "best.safetensors"];
+const OURS = ["args.json", "results.csv", "report.json", "curves.json", "confusion.json", "validation.png"], CHECKPOINTS = ["last.safetensors", "best.safetensors"];
 
 export class RunFolder implements Store {
   private constructor(readonly path: string, private rows: string[]) {}
@@ -88,6 +93,13 @@ export class RunFolder implements Store {
     await writeAtomically(this.checkpoint(name), bytes);
   }
   add(name: string, data: Uint8Array | string): Promise<void> { return writeAtomically(join(this.path, name), data); }
+
+  /** What was measured: the report, and what its curves and its matrix are drawn from. */
+  async addMeasured(report: Report, findings: Findings): Promise<void> {
+    await this.add("report.json", `${JSON.stringify(report, null, 2)}\n`);
+    await this.add("curves.json", `${JSON.stringify(findings.curves())}\n`);
+    await this.add("confusion.json", `${JSON.stringify(findings.confusionTable())}\n`);
+  }
 
   /** One more row of results.csv. */
   addEpoch(event: EpochEvent, seconds: number): Promise<void> {

@@ -3,13 +3,18 @@ import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { readRegular } from "../datasets/file.ts";
 import { expectResumable, savedProgress, spikeYOLO, SpikeYOLO, type SavedProgress, type SpikeYOLOConfig, type SpikeYOLOSize, type TrainRecipe } from "../detection/index.ts";
-import { FormatError, loadCheckpoint, restore, WrongModelError, type Checkpoint } from "../nn/index.ts";
+import { FormatError, ilifGen1, loadCheckpoint, restore, WrongModelError, type Checkpoint } from "../nn/index.ts";
 import { parseOptions, type Values } from "./options.ts";
 import { settingsOf, type Settings } from "./recipes.ts";
 import { reasonOf, UserError } from "./user-error.ts";
 
 /** What this program adds to the state of a checkpoint. */
-export interface About { readonly options: Settings; readonly classes: readonly string[] }
+export interface About {
+  readonly options: Settings;
+  readonly classes: readonly string[];
+  /** How events became frames, in words. */
+  readonly protocol?: string;
+}
 
 export interface SavedRun extends About {
   /** Of the checkpoint file. */
@@ -33,11 +38,11 @@ export async function readRun(given: string, which: "last" | "best"): Promise<Sa
   const bytes = await readBytes(path, isFolder);
   const saved = naming(path, () => {
     const checkpoint = loadCheckpoint(bytes);
-    const { options, classes, recipe } = record(checkpoint.state);
+    const { options, classes, recipe, protocol } = record(checkpoint.state);
     if (!Array.isArray(classes) || classes.length === 0 || !classes.every((name) => typeof name === "string")) throw new UserError("the state names no classes");
     const progress = savedProgress(checkpoint.state), run = { options: savedSettings(options), recipe: savedRecipe(recipe) };
     if (run.recipe.batch !== run.options.batch) throw new FormatError(`checkpoint: recipe.batch is ${run.recipe.batch}, but options.batch is ${run.options.batch}`, 8);
-    return { path, bytes, checkpoint, classes: classes as string[], progress, epochs: progress.epoch, ...run };
+    return { path, bytes, checkpoint, classes: classes as string[], protocol: typeof protocol === "string" ? protocol : undefined, progress, epochs: progress.epoch, ...run };
   });
   return { ...saved, folder: await folderOf(path, saved) };
 }
@@ -63,8 +68,8 @@ export function modelOf(run: SavedRun): SpikeYOLO {
 export function newModel(settings: Settings, classes: number): SpikeYOLO { return new SpikeYOLO(configOf(settings, classes)); }
 
 /** The record of the network that these options ask for. */
-export const configOf = ({ model, T, D, seed, checkpointing, activations }: Settings, classes: number): SpikeYOLOSize & Partial<SpikeYOLOConfig> =>
-  ({ ...spikeYOLO[model], T, D, seed, checkpointing, activations, classes });
+export const configOf = ({ model, T, D, seed, checkpointing, activations, frames }: Settings, classes: number): SpikeYOLOSize & Partial<SpikeYOLOConfig> =>
+  ({ ...spikeYOLO[model], T, D, seed, checkpointing, activations, classes, ...(frames && { neuron: ilifGen1(D) }) });
 
 async function readBytes(path: string, inFolder: boolean): Promise<Uint8Array> {
   try {

@@ -1,40 +1,42 @@
 /** `spiketrain train`: data and model in, a run folder out. */
 import { totalmem } from "node:os";
 import { setImmediate as turn } from "node:timers/promises";
-import { encodePng, type Batch, type Picture } from "../datasets/index.ts";
+import { encodePng, type Picture } from "../datasets/index.ts";
 import { expectRoom, OverLimitError, predict, predictionNms, showPlan, train, truthsOf, type SpikeYOLO } from "../detection/index.ts";
 import { host, retrying } from "../engine/index.ts";
 import { fold } from "../nn/index.ts";
-import { inOrder, openSplit, Problems, roomForPictures, trainingData, type OpenSet } from "./data.ts";
+import { inOrder, kindOf, openSplit, Problems, roomForPictures, trainingData, type AnyBatch, type OpenSet } from "./data.ts";
+import { Findings } from "./findings.ts";
 import type { Values } from "./options.ts";
 import { drawSheet, type Scene } from "./picture.ts";
 import { epochLine, Pace, type Progress } from "./progress.ts";
-import { recipeOf, settingsOf, type Settings } from "./recipes.ts";
-import { measure, showReport } from "./report.ts";
+import { FRAME_OPTIONS, PICTURE_OPTIONS, recipeOf, settingsOf, type Settings } from "./recipes.ts";
+import { measure, showFigures, showReport } from "./report.ts";
 import { RunFolder } from "./run-folder.ts";
 import { configOf, modelOf, newModel, readRun, resume, type About, type SavedRun } from "./saved-run.ts";
 import { Interrupted, UserError } from "./user-error.ts";
 
 export async function trainCommand(given: Values<"train">, progress: Progress, signal: AbortSignal): Promise<void> {
   const resumed = given.resume === undefined ? undefined : await readRun(given.resume, "last");
-  const settings = resumed ? goingOn(given, resumed) : starting(given);
+  const settings = resumed ? goingOn(given, resumed) : await starting(given);
   const room = roomForPictures(), trainSet = await openSplit(settings, "train", { classes: resumed?.classes, room }), { classes } = trainSet;
   const [valSet, testSet] = [await openSplit(settings, "val", { classes, room }), await openSplit(settings, "test", { classes, room })];
   const problems = new Problems([trainSet, valSet, testSet]);
   const plan = planOf(settings, classes.length, given.memory);
   const data = trainingData(trainSet, valSet, settings);
-  const model = newModel(settings, classes.length), about: About = { options: settings, classes };
+  const model = newModel(settings, classes.length), { protocol } = trainSet, about: About = { options: settings, classes, protocol };
   if (resumed) resume(resumed, model, data.batchesPerEpoch); // before anything is written
   const folder = await folderOf(given, resumed);
 
   const { batch, epochs } = settings, recipe = resumed ? { ...resumed.recipe, epochs } : recipeOf(settings);
   progress.say(`model ${settings.model}: ${model.parameterCount.toLocaleString("en")} parameters, T ${settings.T} x D ${settings.D}, ${classes.length} classes (${classes.slice(0, 8).join(", ")}${classes.length > 8 ? ", ..." : ""})`);
-  progress.say(`data ${trainSet.name} ${trainSet.size}, ${valSet.name} ${valSet.size}, ${testSet.name} ${testSet.size} pictures at ${settings.imgsz} x ${settings.imgsz}`);
+  progress.say(`data ${trainSet.name} ${trainSet.size}, ${valSet.name} ${valSet.size}, ${testSet.name} ${testSet.size} ${protocol ? "labelled moments" : "pictures"} at ${settings.imgsz} x ${settings.imgsz}`);
+  if (protocol) progress.say(`frames of events: ${protocol}`);
   progress.say(`run ${folder.path}: ${resumed ? `going on after ${resumed.epochs} of ${epochsOf(epochs)}` : epochsOf(epochs)}, batch ${batch}, lr0 ${recipe.lr0}, seed ${settings.seed}; ${host().build} kernels, ${host().threads} ${host().threads === 1 ? "thread" : "threads"}${host().arithmetic === "strict" ? ", strict arithmetic" : ""}`);
   progress.say(plan);
   const news = (): string[] => [...(host().pool?.news() ?? []), ...problems.news()];
   for (const line of news()) progress.say(line);
-  await folder.add("args.json", json({ ...settings, classes, recipe, node: process.version, kernels: host().build, threads: host().threads }));
+  await folder.add("args.json", json({ ...settings, classes, protocol, recipe, node: process.version, kernels: host().build, threads: host().threads }));
 
   if (resumed && resumed.epochs >= epochs) progress.say(`${epochsOf(resumed.epochs)} done of ${epochs}; to go on, give a larger number with epochs=`);
 
@@ -78,13 +80,15 @@ function planOf(settings: Settings, classes: number, memory: number | undefined)
 /** Of the machine's memory; the rest is for the program, the pictures and the system. */
 const SHARE = 0.8;
 
-function starting({ name, out, resume, memory, ...given }: Values<"train">): Settings {
+async function starting({ name, out, resume, memory, ...given }: Values<"train">): Promise<Settings> {
   if (name !== undefined && out !== undefined) throw new UserError("train: name and out both say where the run goes; give one of them");
   if (given.data !== undefined) {
     const embedded = (["train", "val", "test"] as const).find((split) => given[split] !== undefined);
     if (embedded) throw new UserError(`train: ${embedded} counts embedded pictures and means nothing with data=; leave it out`);
   }
-  return settingsOf(given);
+  const onEvents = given.data !== undefined && await kindOf(given.data) === "gen1", stray = (onEvents ? PICTURE_OPTIONS : FRAME_OPTIONS).find((key) => given[key] !== undefined);
+  if (stray) throw new UserError(`train: ${stray} is about ${onEvents ? "pictures, and data= holds recordings of events" : "recordings of events, and there are none"}; leave it out`);
+  return settingsOf(onEvents ? { frames: "last", ...given } : given);
 }
 
 /** The options of a run that goes on are its own; it may last longer, and its data may have moved. */
@@ -110,13 +114,13 @@ async function folderOf({ name, out }: Values<"train">, resumed: SavedRun | unde
 async function finish(folder: RunFolder, { valSet, testSet }: { valSet: OpenSet; testSet: OpenSet }, progress: Progress, signal: AbortSignal): Promise<void> {
   const run = await readRun(folder.checkpoint(folder.has("best") ? "best" : "last"), "best"), model = modelOf(run), { options, classes } = run;
   try {
-    const report = await measure(model, inOrder(testSet, options, signal), {
-      data: testSet.name, classes, progress: (pictures) => progress.passing(`measuring ... ${pictures}/${testSet.size}`),
+    const findings = new Findings(testSet), report = await measure(model, inOrder(testSet, options, signal), {
+      findings, data: testSet.name, classes, progress: (pictures) => progress.passing(`measuring ... ${pictures}/${testSet.size}`),
     });
     progress.say("");
     progress.say(`${run.path}, epoch ${run.epochs}, on pictures held out:`);
-    for (const line of showReport(report)) progress.say(line);
-    await folder.add("report.json", json(report));
+    for (const line of [...showReport(report), ...(testSet.protocol && report.figures ? ["", ...showFigures(report.figures)] : [])]) progress.say(line);
+    await folder.addMeasured(report, findings);
     progress.passing("drawing ...");
     for await (const batch of inOrder(valSet, { ...options, batch: Math.min(SHOWN, valSet.size) }, signal)) {
       await folder.add("validation.png", encodePng(await retrying(() => validationSheet(model, batch, run, `mAP50 ${report.scores.map50.toFixed(3)} on ${testSet.name}`))));
@@ -132,13 +136,19 @@ const epochsOf = (n: number): string => `${n} ${n === 1 ? "epoch" : "epochs"}`;
 const SHOWN = 16;
 const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
+/** Values 0..1 as bytes; others, such as counts, as grey and what lies above and below. */
+function bytesOf(values: Float32Array): Uint8Array {
+  const most = values.reduce((a, b) => Math.max(a, Math.abs(b)), 1), pixels = most === 1 && values.every((value) => value >= 0);
+  return Uint8Array.from(values, pixels ? (value) => Math.round(255 * value) : (value) => Math.round(127 + 127 * value / most));
+}
+
 /** The pictures of a batch with what the spiking network finds in them. */
-function validationSheet(model: SpikeYOLO, { images, boxes }: Batch, { options: { model: size, T, D }, classes }: About, figures: string): Picture {
-  const [B, H, W] = images.shape, truths = truthsOf(boxes, B, H, W);
+function validationSheet(model: SpikeYOLO, { images, boxes }: AnyBatch, { options: { model: size, T, D, order }, classes }: About, figures: string): Picture {
+  const [B, H, W] = images.shape.slice(-4), newest = order === "chronological" ? (T - 1) * B : 0, truths = truthsOf(boxes, B, H, W);
   fold(model);
   const found = predict(model, images, { form: "binary", nms: predictionNms });
   const scenes = found.map((detections, b): Scene => ({
-    picture: { width: W, height: H, pixels: Uint8Array.from(images.data.subarray(3 * H * W * b, 3 * H * W * (b + 1)), (value) => Math.round(255 * value)) },
+    picture: { width: W, height: H, pixels: bytesOf(images.data.subarray(3 * H * W * (newest + b), 3 * H * W * (newest + b + 1))) },
     truths: truths[b], detections,
   }));
   return drawSheet(scenes, {

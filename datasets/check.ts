@@ -58,10 +58,21 @@ export async function locate(sentence: string, textOf: TextOf): Promise<Problem>
   const text = await textOf(file);
   if (text === undefined) return { sentence, file };
   const line = object !== undefined ? lineOf(text, /<object\b/g, Number(object))
-    : byte !== undefined ? text.slice(0, Number(byte)).split("\n").length
+    : byte !== undefined ? lineAt(text, Number(byte))
     : size ? lineOf(text, /<size\b/g, 1)
     : nthLine(text, (row) => printable(row.trim().split(/\s+/)[0]) === listed, twice ? 2 : 1);
   return line === undefined ? { sentence, file } : { sentence, file, line };
+}
+
+/** The line of a byte of the text as UTF-8. */
+function lineAt(text: string, byte: number): number {
+  let line = 1;
+  for (let i = 0, bytes = 0; i < text.length && bytes < byte; i++) {
+    const unit = text.charCodeAt(i);
+    bytes += unit < 0x80 ? 1 : unit < 0x800 || (unit >= 0xd800 && unit < 0xe000) ? 2 : 3;  // a surrogate is half of four bytes
+    if (unit === 0x0a) line++;
+  }
+  return line;
 }
 
 /** The line on which a pattern is found for the nth time, from 1; comments of XML do not count. */

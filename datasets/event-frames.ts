@@ -13,7 +13,7 @@
  * recording, which looks past the label. Microseconds that do not fill T equal slices are left out at the end.
  */
 import type { EventBox, Events } from "./gen1.ts";
-import { blank, fit, overlay, PADDING, resize } from "./letterbox.ts";
+import { blank, clip, fit, overlay, PADDING, resize } from "./letterbox.ts";
 import type { ObjectBox, Picture } from "./sample.ts";
 
 export interface FrameProtocol {
@@ -147,6 +147,12 @@ export function framePlace(width: number, height: number, side: number): FramePl
 export function onNetwork<B extends Pick<ObjectBox, "x1" | "y1" | "x2" | "y2">>(box: B, sensor: { width: number; height: number }, { width, height, left, top }: FramePlace): B {
   const across = width / sensor.width, down = height / sensor.height;
   return { ...box, x1: box.x1 * across + left, y1: box.y1 * down + top, x2: box.x2 * across + left, y2: box.y2 * down + top };
+}
+
+/** A box of the network's square in pixels of the sensor, cut at its border. */
+export function offNetwork<B extends Pick<ObjectBox, "x1" | "y1" | "x2" | "y2">>(box: B, sensor: { width: number; height: number }, { width, height, left, top }: FramePlace): B {
+  const across = sensor.width / width, down = sensor.height / height;
+  return clip({ ...box, x1: (box.x1 - left) * across, y1: (box.y1 - top) * down, x2: (box.x2 - left) * across, y2: (box.y2 - top) * down }, sensor.width, sensor.height);
 }
 
 /**

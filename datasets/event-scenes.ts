@@ -43,7 +43,7 @@ export function eventScenes({ split = "train", size = split === "train" ? 1000 :
     async moment(index) {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
         const scene = planScene(new Random(seed, SPLITS.indexOf(split), index, attempt), camera, window, window);
-        if (scene.boxes.length > 0) return { name: `${name} ${index}`, time: window, ...scene, events: scene.record() };
+        if (scene.boxes.length > 0) return { name: `${name} ${index}`, recording: `${name} ${index}`, time: window, ...scene, events: scene.record() };
       }
       throw new Error(`event scenes: no thing can be seen at the end of scene ${index} after ${ATTEMPTS} attempts`);
     },
@@ -60,13 +60,15 @@ export interface WriteOptions {
   readonly seconds?: number;
   readonly seed?: number;
   readonly camera?: Partial<EventCamera>;
+  /** Told after each recording; may throw to stop. */
+  readonly progress?: (done: number) => void | Promise<void>;
 }
 
 /**
  * Recordings `scene_0`, `scene_1`, ... as NAME_td.dat and NAME_bbox.npy in the folder `path/SPLIT`, which is made: what Gen1 looks like on disk.
  * The same arguments give the same bytes.
  */
-export async function writeEventScenes(path: string, { split = "train", recordings, seconds = 10, seed = 0, camera: given }: WriteOptions): Promise<void> {
+export async function writeEventScenes(path: string, { split = "train", recordings, seconds = 10, seed = 0, camera: given, progress }: WriteOptions): Promise<void> {
   if (!SPLITS.includes(split)) throw new RangeError(`event scenes: split must be one of ${SPLITS.join(", ")}, got "${split as string}"`);
   if (!Number.isInteger(recordings) || recordings < 1) throw new RangeError(`event scenes: recordings must be a whole number of at least 1, got ${recordings}`);
   if (!(seconds > 0 && seconds <= 3600)) throw new RangeError(`event scenes: seconds must be above 0 and no more than 3600, got ${seconds}`);
@@ -77,6 +79,7 @@ export async function writeEventScenes(path: string, { split = "train", recordin
     const { events, boxes } = drawEventScene(new Random(seed, SPLITS.indexOf(split), i, RECORDING), { camera, duration: Math.round(seconds * 1e6) });
     await writeFile(join(folder, `scene_${i}_td.dat`), writeDat(events, { width, height }));
     await writeFile(join(folder, `scene_${i}_bbox.npy`), writeBoxes(boxes));
+    await progress?.(i + 1);
   }
 }
 

@@ -42,7 +42,7 @@ export async function gen1Frames(path: string, { split, ...frames }: Gen1FramesO
       const { recording, time, boxes } = moments[index], { start, end } = windowOf(time, protocol);
       try {
         const file = await open.file(recording), { width, height } = file;
-        return { name: `${recording.name} at ${time} us`, time, width, height, boxes, events: await file.events(start, end) };
+        return { name: `${recording.name} at ${time} us`, recording: recording.name, time, width, height, boxes, events: await file.events(start, end) };
       } catch (error) {
         if (!(error instanceof BrokenFile)) throw error;
         problems.add(`gen1: ${error.message}; what is labelled in the recording is skipped`);

@@ -20,10 +20,13 @@ export class BrokenImage extends Error {}
 /** Refused before anything is allocated: a few bytes may claim gigabytes. */
 export const MAX_PIXELS = 64_000_000;
 
-/** What any file may claim, and what each of its bytes adds to that: one colour all over takes a JPEG some 1400 pixels per byte. */
-const PLAUSIBLE_PIXELS = 16_000_000, PIXELS_PER_BYTE = 4096;
+/**
+ * Pixels that a coded byte of a JPEG can give: each block takes at least a bit of the first scan, and sampling makes a block stand for 114 pixels at
+ * most, so 910; one colour all over takes encoders a byte for 340. Whatever is SMALL costs nothing to try.
+ */
+const JPEG_PIXELS_PER_BYTE = 1024, SMALL = 1 << 16;
 /** Passes over the picture that a progressive JPEG may make; encoders make about ten, and each one costs as much as a whole picture. */
-const MAX_SCANS = 128;
+const MAX_SCANS = 128, SCANNED_PIXELS = 128_000_000, SCANNED_PER_BYTE = 4096;
 
 export interface DecodeOptions {
   /** Default: the browser's own in a browser, else sharp where it is installed. */
@@ -34,10 +37,10 @@ export interface DecodeOptions {
 
 /** Pixels of a JPEG, PNG or WebP. */
 export async function decodeImage(bytes: Uint8Array, name: string, { decoder = defaultDecoder(), warn }: DecodeOptions = {}): Promise<Picture> {
-  const header = measure(bytes, name), { kind, width, height, components } = header, pixels = width * height;
+  const header = measure(bytes, name), { kind, width, height, components, most } = header, pixels = width * height;
   if (pixels === 0) throw new BrokenImage(`image ${name}: the header says ${width} x ${height} pixels, so there is nothing to decode`);
   if (pixels > MAX_PIXELS) throw new BrokenImage(`image ${name}: ${width} x ${height} pixels exceed the limit of ${MAX_PIXELS}; scale the file down`);
-  if (pixels > PLAUSIBLE_PIXELS + PIXELS_PER_BYTE * bytes.length) throw new BrokenImage(`image ${name}: the header says ${width} x ${height} pixels, which a file of ${bytes.length} bytes does not hold; replace the file`);
+  if (pixels > most) throw new BrokenImage(`image ${name}: the header says ${width} x ${height} pixels, which a file of ${bytes.length} bytes does not hold; replace the file`);
 
   const sharp = decoder === "sharp" || decoder === undefined ? await loadSharp() : undefined;
   if (decoder === "sharp" && !sharp) throw new Error(`image ${name}: decoder "sharp" is not installed here; npm install sharp, or leave the choice to decodeImage`);
@@ -46,7 +49,7 @@ export async function decodeImage(bytes: Uint8Array, name: string, { decoder = d
       if (!sharp) throw new Error("CMYK needs sharp: npm install sharp");
       warn?.(`image ${name}: the JPEG is CMYK and was converted without its colour profile, so its colours may be off; save it as RGB`);
     }
-    const picture = sharp ? await bySharp(sharp, bytes, components) : header.png ? decodePng(header.png) : decoder === "browser" ? await byBrowser(bytes, kind) : await byWasm(kind, bytes, header.orientation);
+    const picture = sharp ? await bySharp(sharp, bytes, kind, components) : header.png ? decodePng(header.png) : decoder === "browser" ? await byBrowser(bytes, kind) : await byWasm(kind, bytes, header.orientation);
     if (picture.width * picture.height !== pixels || picture.pixels.length !== 3 * pixels) throw new Error(`the header says ${width} x ${height} pixels, decoded were ${picture.width} x ${picture.height}`);
     return picture;
   } catch (error) {
@@ -64,6 +67,8 @@ interface Header {
   readonly width: number;
   readonly height: number;
   readonly components: number;
+  /** Pixels that its bytes can give. */
+  readonly most: number;
   /** For decoders that do not look it up themselves. */
   readonly orientation: number;
   readonly png?: PngHeader;
@@ -74,7 +79,7 @@ function measure(bytes: Uint8Array, name: string): Header {
     if (bytes[0] === 0xff && bytes[1] === 0xd8) return readJpegHeader(bytes);
     if (PNG_SIGNATURE.every((byte, i) => bytes[i] === byte)) {
       const png = readPngHeader(bytes);
-      return { kind: "png", width: png.width, height: png.height, components: 3, orientation: 1, png };
+      return { kind: "png", width: png.width, height: png.height, components: 3, most: Infinity, orientation: 1, png };
     }
     if (isWebp(bytes)) return { kind: "webp", components: 3, ...readWebpHeader(bytes) };
   } catch (error) {
@@ -93,7 +98,7 @@ function measure(bytes: Uint8Array, name: string): Header {
 function readJpegHeader(bytes: Uint8Array): Header {
   const truncated = () => new Error(`the JPEG has no end-of-image marker within its ${bytes.length} bytes (truncated)`);
   const u16 = (at: number) => (bytes[at] << 8) | bytes[at + 1];
-  let header: Header | undefined, scans = 0;
+  let header: Header | undefined, scans = 0, segments = 0;
   for (let at = 2; ;) {
     at = bytes.indexOf(0xff, at);
     if (at < 0 || at + 1 >= bytes.length) throw truncated();
@@ -105,12 +110,15 @@ function readJpegHeader(bytes: Uint8Array): Header {
     const length = u16(at);
     if (at + length > bytes.length || length < 2) throw truncated();
     const frame = marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
-    if (frame && !header) header = { kind: "jpeg", height: u16(at + 3), width: u16(at + 5), components: bytes[at + 7], orientation: 1 };
+    if (frame && !header) header = { kind: "jpeg", height: u16(at + 3), width: u16(at + 5), components: bytes[at + 7], most: Infinity, orientation: 1 };
     if (marker === 0xda && ++scans > MAX_SCANS) throw new Error(`the JPEG has more than ${MAX_SCANS} scans`);
     at += length;
+    segments += 2 + length;
   }
   if (!header) throw new Error("the JPEG has no frame header");
-  return header;
+  const coded = bytes.length - segments, { width, height } = header;
+  if (scans > 1 && scans * width * height > SCANNED_PIXELS + SCANNED_PER_BYTE * coded) throw new Error(`the JPEG has ${scans} scans of ${width} x ${height} pixels, which its ${coded} coded bytes do not fill`);
+  return { ...header, most: SMALL + JPEG_PIXELS_PER_BYTE * coded };
 }
 
 type Sharp = typeof import("sharp").default;
@@ -127,8 +135,9 @@ function loadSharp(): Promise<Sharp | undefined> {
   return sharpLoading;
 }
 
-async function bySharp(sharp: Sharp, bytes: Uint8Array, components: number): Promise<Picture> {
-  const upright = sharp(bytes, { limitInputPixels: MAX_PIXELS, failOn: "none" }).autoOrient();
+async function bySharp(sharp: Sharp, bytes: Uint8Array, kind: Kind, components: number): Promise<Picture> {
+  // its decoder of JPEG, told so, would refuse more than the one in WASM does; of PNG, rows that end early are grey unless it is
+  const upright = sharp(bytes, { limitInputPixels: MAX_PIXELS, failOn: kind === "png" ? "truncated" : "none" }).autoOrient();
   const image = components === 4 ? upright.pipelineColourspace("cmyk").toColourspace("cmyk") : upright.toColourspace("srgb").removeAlpha();
   const { data, info: { width, height, channels } } = await image.raw().toBuffer({ resolveWithObject: true });
   if (channels !== (components === 4 ? 4 : 3)) throw new Error(`got ${channels} channels`);

@@ -75,8 +75,9 @@ export function decodePng({ width, height, depth, colour, interlaced, palette, o
   const channels = CHANNELS[colour], bits = depth * channels;
   const step = Math.max(1, bits >> 3);                                                    // bytes from a pixel to its left neighbour
   const { passes, expected } = rowsOf(width, height, bits, interlaced);
-  const raw = unzlibSync(join(data), { out: new Uint8Array(expected) });                  // never writes past `expected`
+  const packed = join(data), raw = unzlibSync(packed, { out: new Uint8Array(expected + 1) }); // never writes past it
   if (raw.length < expected) throw new Error(`the rows end after ${raw.length} of ${expected} bytes (truncated)`);
+  if (raw.length === expected && !holds(packed, adler32(raw))) throw new Error("the rows have a wrong checksum");
 
   const pixels = new Uint8Array(width * height * 3);
   let at = 0;
@@ -104,6 +105,24 @@ export function decodePng({ width, height, depth, colour, interlaced, palette, o
     }
   }
   return upright({ width, height, pixels }, orientation);
+}
+
+/** Whether four bytes are in the compressed rows: the last ones, or somewhere before what an encoder left behind them. */
+function holds(packed: Uint8Array, sum: number): boolean {
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+  for (let at = packed.length - 4; at >= 2; at--) if (view.getUint32(at) === sum) return true;
+  return false;
+}
+
+/** Of what was compressed (RFC 1950). */
+function adler32(bytes: Uint8Array): number {
+  let a = 1, b = 0;
+  for (let i = 0; i < bytes.length;) {
+    for (const end = Math.min(i + 3800, bytes.length); i < end; i++) { a += bytes[i]; b += a; }
+    a %= 65521;
+    b %= 65521;
+  }
+  return (b << 16 | a) >>> 0;
 }
 
 /** Value i of a row packed with `depth` <= 8 bits per value, first value in the high bits. */

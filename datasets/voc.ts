@@ -59,7 +59,7 @@ export interface Annotated { readonly number: number; readonly name: string; rea
 export interface Annotation { readonly width: number; readonly height: number; readonly objects: readonly Annotated[] }
 interface Entry { readonly id: string; readonly annotation?: Annotation; readonly file?: string }
 
-const IMAGE_NAMES = [".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG"];
+const IMAGE_NAMES = [".jpg", ".jpeg", ".png", ".webp", ".JPG", ".JPEG", ".PNG", ".WEBP"];
 const MAX_XML_BYTES = 1 << 20, MAX_LIST_BYTES = 256 << 20;
 
 /** A sentence about the set as an error; names in it come from files. */

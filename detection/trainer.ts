@@ -122,7 +122,7 @@ export async function* train(model: SpikeYOLO, data: TrainingData, recipe: Train
       const step = await retrying(() => trainStep(model, batch, optimizer, settings, recipe, kept), () => before.restore());
       if (settings.step) ema.update();
       addTo(progress.sums, step);
-      yield { kind: "step", epoch: progress.epoch, batch: progress.batch, batches: data.batchesPerEpoch, images: batch.images.shape[0], settings, peakBytes: host().memory.peak, ...step };
+      yield { kind: "step", epoch: progress.epoch, batch: progress.batch, batches: data.batchesPerEpoch, images: batch.images.shape.at(-4)!, settings, peakBytes: host().memory.peak, ...step };
       progress.batch++;
       if (signal?.aborted && settings.step) {
         await save("last");

@@ -126,6 +126,13 @@ describe("the place of a problem", () => {
     expect(await locate('voc: object 2 ("dog") of Annotations/a.xml has no area', async () => undefined)).toMatchObject({ file: "Annotations/a.xml" });
   });
 
+  test("at a byte is the line of that byte, whatever letters come before", async () => {
+    const json = '{"a": "\u00e9\u20ac\u{1f600}\u00e9\u20ac\u{1f600}",\n"b": 1,\n"c": 2,\n"d": 3}', byte = (text: string) => new TextEncoder().encode(json.slice(0, json.indexOf(text))).length;
+    for (const [text, line] of [['"a"', 1], ['"b"', 2], ['"c"', 3], ['"d"', 4]] as const) {
+      expect(await locate(`coco: a.json is odd at byte ${byte(text)}`, async () => json)).toMatchObject({ file: "a.json", line });
+    }
+  });
+
   test("is taken from a reader that knows it", async () => {
     const problem = { sentence: "row 3 is odd", file: "a.csv", line: 3 };
     expect(await checkable({ ...shapes({ size: 1 }), located: async () => [problem] }).problems()).toEqual([problem]);

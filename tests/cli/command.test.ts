@@ -51,7 +51,7 @@ describe("spiketrain train", () => {
     expect(rows.length).toBe(3);
     expect(resultsHeader.startsWith(rows[0])).toBe(true);
     for (const row of rows.slice(1)) for (const value of row.split(",")) expect(Number.isFinite(Number(value))).toBe(true);
-    expect(readdirSync(at("whole")).sort()).toEqual(["args.json", "report.json", "results.csv", "validation.png", "weights"]);
+    expect(readdirSync(at("whole")).sort()).toEqual(["args.json", "confusion.json", "curves.json", "report.json", "results.csv", "validation.png", "weights"]);
     expect(readdirSync(at("whole", "weights")).sort()).toEqual(["best.safetensors", "last.safetensors"]);
     expect(JSON.parse(readFileSync(at("whole", "args.json"), "utf8"))).toMatchObject({ seed: 7, epochs: 2, arithmetic: "strict", kernels: "simd", imgsz: 64, classes: ["ball", "cube", "ring"] });
     const { width, height } = await decodeImage(readFileSync(at("whole", "validation.png")), "validation.png");
@@ -131,8 +131,10 @@ describe("spiketrain train", () => {
 
 describe("spiketrain val and predict", () => {
   test("val measures a run on a split of one's choice, with the figures of its report", async () => {
-    const { code, out, err } = await spiketrain(["val", `weights=${at("whole")}`, "split=test"]);
+    const { code, out, err } = await spiketrain(["val", `weights=${at("whole")}`, "split=test", "metric=voc07", `out=${at("measured")}`]);
     expect([code, err]).toEqual([0, ""]);
+    expect(readdirSync(at("measured")).sort()).toEqual(["confusion.json", "curves.json", "report.json"]);
+    expect(out).toContain("PASCAL VOC, 11 points (2007), IoU >= 0.5 (as the devkit):\n");
     const { scores, millijoules } = JSON.parse(readFileSync(at("whole", "report.json"), "utf8"));
     expect(out).toMatch(new RegExp(`^shapes test: 8 pictures, ${scores.truths} objects\n`));
     expect(out).toContain(`${millijoules.toFixed(4)} mJ per picture`);
@@ -164,7 +166,7 @@ describe("what people get wrong", () => {
     ["two places for the run", () => ["train", "name=a", "out=b"], "train: name and out both say where the run goes; give one of them"],
     ["counts of embedded pictures with a folder", () => ["train", "data=voc", "val=3"], "train: val counts embedded pictures and means nothing with data=; leave it out"],
     ["a run folder that cannot be", () => ["train", "train=8", "batch=8", "out=/dev/null/run"], "run: cannot make files in /dev/null/run: not a directory (ENOTDIR); choose another folder with out=PATH"],
-    ["a run folder that is taken", () => ["train", "train=8", "batch=8", `out=${at("whole")}`], /^run: .*whole is not empty \(it holds args\.json, report\.json, results\.csv, \.\.\.\); choose another folder, or go on with resume=/],
+    ["a run folder that is taken", () => ["train", "train=8", "batch=8", `out=${at("whole")}`], /^run: .*whole is not empty \(it holds args\.json, confusion\.json, curves\.json, \.\.\.\); choose another folder, or go on with resume=/],
     ["another option beside resume", () => ["train", `resume=${at("whole")}`, "lr0=0.5"], /^train: resume= goes on with the options of .*last\.safetensors; beside it only epochs, data and memory can be given, not lr0$/],
     ["a batch that does not fit into the memory", () => ["train", "train=48", "val=8", "test=8", "imgsz=64", "batch=512", "memory=150"], /^train: memory: batch 512 at 64 x 64 needs \d+ MB, the limit is 150 MB; batch=\d+ fits, and checkpointing=true takes less$/],
     ["a run that is not there", () => ["train", "resume=runs/none"], "checkpoint: cannot open runs/none: no such file or directory (ENOENT)"],

@@ -271,3 +271,14 @@ describe("real folders", () => {
     }
   });
 });
+
+test("pictures may be WebP, in small or capital letters", async () => {
+  const { default: sharp } = await import("sharp"), { pixels } = pattern(40, 30), webp = new Uint8Array(await sharp(pixels, { raw: { width: 40, height: 30, channels: 3 } }).webp({ lossless: true }).toBuffer());
+  const ball = xml([{ name: "ball", corners: [1, 1, 20, 20] }]), root = folder({ a: ball, b: ball, train: ["a", "b"] });
+  mkdirSync(join(root, "JPEGImages"));
+  writeFileSync(join(root, "JPEGImages", "a.webp"), webp);
+  writeFileSync(join(root, "JPEGImages", "b.WEBP"), webp);
+  const set = await voc(root, { split: "train" }).open();
+  expect((await Promise.all([0, 1].map((i) => set.sample(i)))).map((sample) => [sample?.name, sample?.picture.pixels])).toEqual([["a.webp", pixels], ["b.WEBP", pixels]]);
+  expect(set.problems).toEqual([]);
+});

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { XMLParser } from "fast-xml-parser";
+import { readNpyTable, type NpyTable } from "../../datasets/index.ts";
 import {
   cocoMetrics, cocoSet, gen1Metrics, gen1Rules, vocMetrics, type CocoScores, type Gen1Boxes, type Gen1Detections, type Gen1Rule, type VocMarks, type VocRule,
 } from "../../detection/metrics.ts";
@@ -116,32 +117,15 @@ const voc = evaluation((c, number) => {
 
 // ---- Gen1 ----
 
-const NUMBERS: Readonly<Record<string, (view: DataView, at: number) => number>> = {
-  "<u8": (view, at) => Number(view.getBigUint64(at, true)), "<i8": (view, at) => Number(view.getBigInt64(at, true)), "<u4": (view, at) => view.getUint32(at, true),
-  "<f4": (view, at) => view.getFloat32(at, true), "|u1": (view, at) => view.getUint8(at), "|V3": () => 0, "|V4": () => 0,
-};
-
-/** Columns of a NumPy file of records, as its header declares them. */
-function records(bytes: Buffer): Map<string, number[]> {
-  const length = bytes.readUInt16LE(8), header = bytes.toString("latin1", 10, 10 + length), view = new DataView(bytes.buffer, bytes.byteOffset + 10 + length, bytes.length - 10 - length);
-  const fields = [...header.matchAll(/\('(\w*)', '([<|]\w\d)'\)/g)].map(([, name, type]) => ({ name, type })), rows = Number(/'shape': \((\d+),\)/.exec(header)![1]);
-  const columns = new Map<string, number[]>(fields.map(({ name }) => [name, []]));
-  for (let row = 0, at = 0; row < rows; row++) for (const { name, type } of fields) {
-    columns.get(name)!.push(NUMBERS[type](view, at));
-    at += Number(type.slice(2));
-  }
-  return columns;
-}
-
-function boxesOf(columns: Map<string, number[]>): Gen1Boxes & Gen1Detections {
-  const column = (...names: string[]): number[] => columns.get(names.find((name) => columns.has(name))!)!;
+function boxesOf({ columns }: NpyTable): Gen1Boxes & Gen1Detections {
+  const column = (...names: string[]): number[] => Array.from(columns.get(names.find((name) => columns.has(name))!)!, Number);
   return { t: column("t", "ts"), x: column("x"), y: column("y"), w: column("w"), h: column("h"), class: column("class_id"), score: column("class_confidence", "confidence") };
 }
 
 const GEN1_RULES: Readonly<Record<string, Gen1Rule>> = { gen1_protocol: gen1Rules.gen1, toolbox_script_camera_GEN1: gen1Rules.toolbox, no_filter: gen1Rules.unfiltered };
 
 const gen1 = evaluation((c, number) => {
-  const read = (end: string) => boxesOf(records(readFileSync(join(c.folder.path, fileOf(c, end)))));
+  const read = (end: string) => boxesOf(readNpyTable(readFileSync(join(c.folder.path, fileOf(c, end))), fileOf(c, end)));
   const recordings = [0, 1].map((k) => ({ truths: read(`seq${k}_bbox.npy`), detections: read(`seq${k}_det.npy`) }));
   for (const [name, want] of Object.entries(json(c, fileOf(c, "expected.json")) as Record<string, any>)) {
     const rule = GEN1_RULES[name], got = gen1Metrics(recordings, rule);
