@@ -12,6 +12,6 @@ export async function exportCommand({ weights, out, T, D, neuron }: Values<"expo
   const trained = await readWeights(weights, { T, D, neuron }), path = out ?? trained.path.replace(/(\.\w+)?$/, ".reference.safetensors");
   const state = referenceState(trained.model()), { T: timesteps, D: ceiling, imgsz } = trained.options;
   for (const line of trained.news) progress.say(line);
-  await writeAtomically(path, writeSafetensors(state, metadataOf({ classes: trained.classes, T: timesteps, D: ceiling, neuron: trained.neuron, imgsz })));
+  await writeAtomically(path, writeSafetensors(state, metadataOf({ classes: trained.named ? trained.classes : undefined, T: timesteps, D: ceiling, neuron: trained.neuron, imgsz })));
   progress.say(`wrote ${path}: ${state.size} tensors in float32 under the names of the public reference's state_dict, ${trained.classes.length} classes, T ${timesteps} x D ${ceiling}, neuron of ${trained.neuron}`);
 }
