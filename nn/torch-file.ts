@@ -102,14 +102,16 @@ const counts = (value: unknown, what: string, fail: Fail): number[] => {
   return items as number[];
 };
 
+const shown = (numbers: readonly number[]): string => `[${numbers.slice(0, 6).join(", ")}${numbers.length > 6 ? ", ..." : ""}]`;
+
 /** (storage, offset, shape, strides, requires_grad, hooks) */
 function rebuildTensor([storage, offset, shape_, strides_]: readonly unknown[], fail: Fail): View {
   if (!(storage instanceof Storage) || !isCount(offset)) fail("makes a tensor of what is no storage and offset");
   const shape = counts(shape_, "shape", fail), strides = counts(strides_, "stride", fail), count = product(shape);
   if (strides.length !== shape.length) fail(`a tensor has ${shape.length} axes and ${strides.length} strides`);
   const last = count === 0 ? offset - 1 : shape.reduce((sum, d, axis) => sum + (d - 1) * strides[axis], offset);
-  if (!(last < storage.count && offset <= storage.count)) fail(`a tensor [${shape.join(", ")}] with strides [${strides.join(", ")}] looks at value ${last} of a storage of ${storage.count}`);
-  if (count > storage.count) fail(`a tensor [${shape.join(", ")}] shows ${count} values of a storage of ${storage.count}; save it with .contiguous()`);
+  if (!(last < storage.count && offset <= storage.count)) fail(`a tensor ${shown(shape)} with strides ${shown(strides)} looks at value ${last} of a storage of ${storage.count}`);
+  if (count > storage.count) fail(`a tensor ${shown(shape)} shows ${count} values of a storage of ${storage.count}; save it with .contiguous()`);
   return new View(storage, offset, shape, strides);
 }
 
