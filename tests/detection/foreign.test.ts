@@ -11,7 +11,7 @@ import { detections, FOUND } from "../browser/found.ts";
 let file: Uint8Array;
 beforeAll(async () => {
   await loadKernels();
-  file = new Uint8Array(gunzipSync(readFileSync(new URL("../fixtures/torch/checkpoint_tiny_stripped.pt.gz", import.meta.url))));
+  file = new Uint8Array(gunzipSync(readFileSync(new URL("../fixtures/torch/checkpoint_tiny_stripped.pt.gzip", import.meta.url))));
 });
 
 describe("a pickled model", () => {

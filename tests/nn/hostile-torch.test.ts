@@ -46,7 +46,7 @@ const program = pickle(dict(
   [text("model"), module_("container.Sequential", { modules: [[text("model"), module_("container.Sequential", { modules: [[text("1"), conv], [text("2"), norm]] })]] })], [text("optimizer"), ordered([text("lr"), "\x88"])],
 ));
 const STORAGES = { 0: new Uint8Array(12).fill(7), 1: f32(1, 2, 3, 4), 2: new Uint8Array(8) }, sound = archive(program, STORAGES);
-const real = new Uint8Array(gunzipSync(readFileSync(new URL("../fixtures/torch/checkpoint_tiny_stripped.pt.gz", import.meta.url))));
+const real = new Uint8Array(gunzipSync(readFileSync(new URL("../fixtures/torch/checkpoint_tiny_stripped.pt.gzip", import.meta.url))));
 
 const BYTES = [0, 1, 0x7f, 0x80, 0xff, ...Array.from("(.NRbctu}])\x81\x85\x93QqhXJ", (letter) => letter.charCodeAt(0))];
 

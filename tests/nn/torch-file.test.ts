@@ -163,7 +163,7 @@ describe("an archive", () => {
 });
 
 test("a file that PyTorch wrote is read whole", () => {
-  const root = readTorch(gunzipSync(readFileSync(new URL("../fixtures/torch/checkpoint_tiny_stripped.pt.gz", import.meta.url)))) as Map<string, unknown>, tensors = tensorsIn(root.get("model"));
+  const root = readTorch(gunzipSync(readFileSync(new URL("../fixtures/torch/checkpoint_tiny_stripped.pt.gzip", import.meta.url)))) as Map<string, unknown>, tensors = tensorsIn(root.get("model"));
   expect([root.get("epoch"), root.get("ema"), root.get("version"), tensors.size]).toEqual([-1, null, "8.0.197", 599]);
   expect([...tensors.keys()].slice(0, 4)).toEqual(["model.1.encode_conv.weight", "model.1.encode_conv.bias", "model.1.encode_bn.weight", "model.1.encode_bn.bias"]);
   const first = tensors.get("model.1.encode_conv.weight")!, counter = tensors.get("model.1.encode_bn.num_batches_tracked")!;

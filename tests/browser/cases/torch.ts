@@ -1,10 +1,10 @@
-/** A file that PyTorch wrote, in the browser: the same weights, the same detections as in Node, and nothing that a hostile one asks for. */
+/** A file that PyTorch wrote (packed as .gzip, since servers unpack .gz on their own), in the browser: the same weights, the same detections as in Node, and nothing that a hostile one asks for. */
 import { expect, test } from "vitest";
 import { readForeign } from "../../../detection/foreign.ts";
 import { detections, FOUND } from "../found.ts";
 
 test("a .pt of PyTorch finds what it finds in Node, to the bit", async () => {
-  const packed = await fetch("/tests/fixtures/torch/checkpoint_tiny_stripped.pt.gz");
+  const packed = await fetch("/tests/fixtures/torch/checkpoint_tiny_stripped.pt.gzip");
   expect(packed.ok).toBe(true);
   const file = new Uint8Array(await new Response(packed.body!.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
   expect(FOUND.length).toBeGreaterThan(0);
