@@ -77,7 +77,7 @@ describe("options", () => {
     expect(help("val")).toContain("  split=");
     expect(help("val")).not.toContain("epochs=");
     expect(help("train")).toContain("  epochs=       how often each picture is seen (8, with data= 50)");
-    expect(help("train")).toContain("other commands: val, profile, predict, check; spiketrain help shows them\nnpm start -- key=value ...  is  spiketrain train key=value ...");
+    expect(help("train")).toContain("other commands: val, profile, predict, export, check; spiketrain help shows them\nnpm start -- key=value ...  is  spiketrain train key=value ...");
   });
 
   test("nearest forgives one letter in three, and no more", () => {
