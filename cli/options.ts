@@ -43,10 +43,10 @@ const share = real(0, 1), switched = oneOf("true", "false");
 const arithmetic = oneOf("fast", "strict");
 const imgsz = whole(32, 2048, 32), batch = whole(1, 4096), pictures = whole(1, 1_000_000);
 const fold = option(oneOf("auto", "all", "none"), "RepConvs as one convolution; auto: where faster here (none)");
-const checkpoint = option(path, "a run folder or a checkpoint, also a .pt of the public reference");
+const checkpoint = option(path, "a run folder, a checkpoint, or a .pt of the reference");
 /** What weights of others may leave open. */
 const timing = {
-  T: option(whole(1, 16), "timesteps (as in weights, or 1)"),
+  T: option(whole(1, 16), "timesteps (as in the weights, or 1)"),
   D: option(whole(1, 15), "largest integer of a neuron (as in weights, or 4)"),
   neuron: option(oneOf("coco", "gen1"), "which data the neurons are for (as in weights, or coco)"),
 };
@@ -90,7 +90,7 @@ export const commands = {
       strict: option(switched, "end at a broken picture of data= (false)"),
       name: option(name, "run folder runs/NAME (train, then train2, ...)"),
       out: option(path, "run folder anywhere; must be empty or absent"),
-      weights: option(path, "weights to start from: a run folder, a checkpoint, a .pt of the public reference"),
+      weights: option(path, "start from a run folder, a checkpoint, or a .pt of the reference"),
       finetune: option(yesOrNo, "weights= of other classes get a new head (false)"),
       resume: option(path, "a run folder or a checkpoint to go on from"),
     },
@@ -141,7 +141,7 @@ export const commands = {
     does: "write trained weights for other programs",
     options: {
       weights: checkpoint,
-      format: option(oneOf("safetensors"), "safetensors: under the names of the public reference, whose state_dict it is (safetensors)"),
+      format: option(oneOf("safetensors"), "the state_dict of the reference (safetensors)"),
       ...timing,
       out: option(path, "the file to write (the weights' own name, beside them)"),
     },
