@@ -1,8 +1,9 @@
 #!/usr/bin/env node
-/** The command line: `spiketrain train|val|profile|predict|scenes|check key=value ...`. Exit codes: 0 done, 1 our mistake, 2 yours, 130 interrupted. */
+/** The command line: `spiketrain train|val|profile|predict|export|scenes|check key=value ...`. Exit codes: 0 done, 1 our mistake, 2 yours, 130 interrupted. */
 import { printable } from "../datasets/printable.ts";
 import { loadKernels } from "../engine/index.ts";
 import { checkCommand } from "./check.ts";
+import { exportCommand } from "./export.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { commands, help, isCommand, nearest, parseOptions, type Command, type Values } from "./options.ts";
 import { predictCommand } from "./predict.ts";
@@ -14,8 +15,9 @@ import { scenesCommand } from "./scenes.ts";
 import { trainCommand } from "./train.ts";
 import { Interrupted, isForUser, UserError } from "./user-error.ts";
 import { valCommand } from "./val.ts";
+import { readWeights } from "./weights.ts";
 
-const run: { readonly [C in Command]: (given: Values<C>, progress: Progress, signal: AbortSignal) => Promise<void> } = { train: trainCommand, val: valCommand, profile: profileCommand, predict: predictCommand, scenes: scenesCommand, check: checkCommand };
+const run: { readonly [C in Command]: (given: Values<C>, progress: Progress, signal: AbortSignal) => Promise<void> } = { train: trainCommand, val: valCommand, profile: profileCommand, predict: predictCommand, export: exportCommand, scenes: scenesCommand, check: checkCommand };
 
 async function main([word, ...args]: readonly string[]): Promise<number> {
   const progress = new Progress(process.stdout);
@@ -60,8 +62,9 @@ async function start<C extends Command>(command: C, args: readonly string[], pro
 
 /** As asked, or as in the run that goes on or is used. */
 async function arithmeticOf(command: Command, { arithmetic, resume, weights }: Pick<Values<"train">, "arithmetic" | "resume"> & Pick<Values<"val">, "weights">): Promise<Settings["arithmetic"] | undefined> {
-  const saved = resume ?? weights;
-  return arithmetic ?? (saved === undefined ? undefined : (await readRun(saved, command === "train" ? "last" : "best")).options.arithmetic);
+  if (arithmetic !== undefined || command === "export") return arithmetic;
+  if (resume !== undefined) return (await readRun(resume, "last")).options.arithmetic;
+  return weights === undefined || command === "train" ? undefined : (await readWeights(weights)).options.arithmetic;
 }
 
 const isHelp = (word: string): boolean => ["help", "--help", "-h"].includes(word);

@@ -44,7 +44,13 @@ const share = real(0, 1), switched = oneOf("true", "false");
 const arithmetic = oneOf("fast", "strict");
 const imgsz = whole(32, 2048, 32), batch = whole(1, 4096), pictures = whole(1, 1_000_000), recordings = whole(1, 100_000);
 const fold = option(oneOf("auto", "all", "none"), "RepConvs as one convolution; auto: where faster here (none)");
-const checkpoint = option(path, "a run folder or a checkpoint");
+const checkpoint = option(path, "a run folder, a checkpoint, or a .pt of the reference");
+/** What weights of others may leave open. */
+const timing = {
+  T: option(whole(1, 16), "timesteps (as in the weights, or 1)"),
+  D: option(whole(1, 15), "largest integer of a neuron (as in weights, or 4)"),
+  neuron: option(oneOf("coco", "gen1"), "which data the neurons are for (as in weights, or coco)"),
+};
 const anything = "a VOC, COCO or Gen1 folder, or a data.yaml of YOLO";
 
 /** Every command with its options, in the order in which help shows them. */
@@ -88,6 +94,8 @@ export const commands = {
       strict: option(switched, "end at a broken picture of data= (false)"),
       name: option(name, "run folder runs/NAME (train, then train2, ...)"),
       out: option(path, "run folder anywhere; must be empty or absent"),
+      weights: option(path, "start from a run folder, a checkpoint, or a .pt of the reference"),
+      finetune: option(yesOrNo, "weights= of other classes get a new head (false)"),
       resume: option(path, "a run folder or a checkpoint to go on from"),
     },
   },
@@ -101,6 +109,7 @@ export const commands = {
       imgsz: option(imgsz, "pixels per side (as trained)"),
       batch: option(batch, "pictures at a time (as trained)"),
       fold,
+      ...timing,
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
       out: option(path, "folder for the three files (runs/val, then runs/val2, ...)"),
     },
@@ -114,6 +123,7 @@ export const commands = {
       imgsz: option(imgsz, "pixels per side (as trained)"),
       batch: option(batch, "pictures that it is shown, once (1)"),
       fold,
+      ...timing,
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
       json: option(path, "a file for the same figures as JSON"),
       picture: option(path, "a file for rate and time of each layer as a figure, .svg or .png"),
@@ -127,9 +137,19 @@ export const commands = {
       conf: option(real(0, 1), "least score of a detection (0.25)"),
       form: option(oneOf("real", "integer", "binary"), "float32 sums, or exact ones of spikes (integer)"),
       fold,
+      ...timing,
       imgsz: option(imgsz, "pixels per side (as trained)"),
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
       out: option(path, "folder for the drawn pictures (runs/predict, then runs/predict2, ...)"),
+    },
+  },
+  export: {
+    does: "write trained weights for other programs",
+    options: {
+      weights: checkpoint,
+      format: option(oneOf("safetensors"), "the state_dict of the reference (safetensors)"),
+      ...timing,
+      out: option(path, "the file to write (the weights' own name, beside them)"),
     },
   },
   scenes: {

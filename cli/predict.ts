@@ -10,17 +10,18 @@ import type { Values } from "./options.ts";
 import { drawScene, zoomOf } from "./picture.ts";
 import type { Progress } from "./progress.ts";
 import { RunFolder } from "./run-folder.ts";
-import { modelOf, readRun } from "./saved-run.ts";
 import { Interrupted, reasonOf, UserError } from "./user-error.ts";
+import { readWeights } from "./weights.ts";
 
-export async function predictCommand({ weights, source, conf = predictionNms.confidence, imgsz, form = "integer", fold = "none", out }: Values<"predict">, progress: Progress, signal: AbortSignal): Promise<void> {
+export async function predictCommand({ weights, source, conf = predictionNms.confidence, imgsz, form = "integer", fold = "none", T, D, neuron, out }: Values<"predict">, progress: Progress, signal: AbortSignal): Promise<void> {
   if (weights === undefined) throw new UserError("predict: weights is missing; give weights=RUN_FOLDER or weights=CHECKPOINT");
   if (source === undefined) throw new UserError("predict: source is missing; give source=PICTURE or source=FOLDER");
-  const run = await readRun(weights, "best");
+  const run = await readWeights(weights, { T, D, neuron });
   if (run.options.frames) throw new UserError(`predict: the network of ${weights} is for frames of events (${run.protocol}), and pictures are none; to measure it, val data=FOLDER with Gen1 recordings`);
   const files = await picturesIn(source);
   const folder = out === undefined ? await RunFolder.numbered("predict") : await RunFolder.at(out);
-  const model = modelOf(run), side = imgsz ?? run.options.imgsz;
+  const model = run.model(), side = imgsz ?? run.options.imgsz;
+  for (const line of run.news) progress.say(line);
 
   const drawn = new Set<string>();
   let found = 0, skipped = 0, folded = fold === "none";

@@ -2,22 +2,23 @@
 import { energyConventions, foldFor, profile, type LayerProfile, type Profile } from "../detection/index.ts";
 import { host } from "../engine/index.ts";
 import { writeAtomically } from "./atomic-file.ts";
-import { inOrder, openSplit } from "./data.ts";
+import { inOrder } from "./data.ts";
 import { drawFigure, expectDrawable } from "./figures/draw.ts";
 import { profileFigure } from "./figures/profile.ts";
 import type { Values } from "./options.ts";
 import { foldedSaid } from "./predict.ts";
 import type { Progress } from "./progress.ts";
-import { modelOf, readRun } from "./saved-run.ts";
 import { UserError } from "./user-error.ts";
+import { openFor, readWeights } from "./weights.ts";
 
-export async function profileCommand({ weights, split = "val", batch = 1, json, picture, fold = "none", ...other }: Values<"profile">, progress: Progress, signal: AbortSignal): Promise<void> {
+export async function profileCommand({ weights, split = "val", batch = 1, json, picture, fold = "none", T, D, neuron, ...other }: Values<"profile">, progress: Progress, signal: AbortSignal): Promise<void> {
   if (weights === undefined) throw new UserError("profile: weights is missing; give weights=RUN_FOLDER or weights=CHECKPOINT");
   if (picture !== undefined) await expectDrawable(picture);
-  const run = await readRun(weights, "best"), settings = { ...run.options, ...other, batch };
-  const set = await openSplit(settings, split, { classes: run.classes });
+  const run = await readWeights(weights, { T, D, neuron }), settings = { ...run.options, ...other, batch };
+  const { set } = await openFor(run, settings, split, "profile");
+  for (const line of run.news) progress.say(line);
   for await (const { images } of inOrder(set, settings, signal)) {
-    const model = modelOf(run), { build, threads, arithmetic } = host();
+    const model = run.model(), { build, threads, arithmetic } = host();
     if (fold !== "none") progress.say(foldedSaid(foldFor(model, images, { folding: fold }), fold, "these pictures"));
     const result = profile(model, images);
     for (const line of showProfile(result)) progress.say(line);
@@ -26,9 +27,9 @@ export async function profileCommand({ weights, split = "val", batch = 1, json, 
       progress.say(`wrote ${json}`);
     }
     if (picture !== undefined) {
-      const { model, T, D } = run.options, [B, H, W] = images.shape.slice(-4);
+      const { T, D } = run.options, [B, H, W] = images.shape.slice(-4);
       await drawFigure(picture, profileFigure(result, {
-        title: `SpikeYOLO ${model}, T ${T} x D ${D}: spikes and time of each layer, in the order in which they run`,
+        title: `SpikeYOLO ${run.size ?? "of its own size"}, T ${T} x D ${D}: spikes and time of each layer, in the order in which they run`,
         lines: [`${set.name}, ${B} ${B === 1 ? "picture" : "pictures"} of ${W} x ${H}`, `Node ${process.versions.node}, ${build} build, ${threads} ${threads === 1 ? "thread" : "threads"}, least of 5 turns`],
       }));
       progress.say(`wrote ${picture}`);

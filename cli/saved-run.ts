@@ -71,7 +71,7 @@ export function newModel(settings: Settings, classes: number): SpikeYOLO { retur
 export const configOf = ({ model, T, D, seed, checkpointing, activations, frames }: Settings, classes: number): SpikeYOLOSize & Partial<SpikeYOLOConfig> =>
   ({ ...spikeYOLO[model], T, D, seed, checkpointing, activations, classes, ...(frames && { neuron: ilifGen1(D) }) });
 
-async function readBytes(path: string, inFolder: boolean): Promise<Uint8Array> {
+export async function readBytes(path: string, inFolder: boolean): Promise<Uint8Array> {
   try {
     const found = await stat(path), { size } = found;
     if (!found.isFile()) throw new UserError(`checkpoint: ${path} is not a file; give a run folder or a .safetensors file`);
@@ -87,7 +87,7 @@ async function readBytes(path: string, inFolder: boolean): Promise<Uint8Array> {
 function savedSettings(options: unknown): Settings {
   const given = parseOptions("train", Object.entries(record(options)).map(([key, value]) => `${key}=${String(value)}`));
   for (const key of ["model", "imgsz", "batch", "epochs"] as const) if (given[key] === undefined) throw new UserError(`the state lacks the option ${key}`);
-  const { name, out, resume, memory, ...settings } = given;
+  const { name, out, resume, memory, weights, finetune, ...settings } = given;
   return settingsOf(settings as Values<"train"> & Partial<Settings>);
 }
 
@@ -125,7 +125,7 @@ function expectRules(of: string, given: Readonly<Record<string, unknown>>, rules
 const record = (value: unknown): Readonly<Record<string, unknown>> => (typeof value === "object" && value !== null ? { ...value } : {});
 
 /** Puts the file's name before what is wrong with it. */
-function naming<R>(path: string, run: () => R): R {
+export function naming<R>(path: string, run: () => R): R {
   try {
     return run();
   } catch (error) {

@@ -2,7 +2,7 @@
 import { totalmem } from "node:os";
 import { setImmediate as turn } from "node:timers/promises";
 import { encodePng, type Picture } from "../datasets/index.ts";
-import { expectRoom, OverLimitError, predict, predictionNms, showPlan, train, truthsOf, type SpikeYOLO } from "../detection/index.ts";
+import { expectRoom, OverLimitError, predict, predictionNms, showPlan, spikeYOLO, train, truthsOf, type SpikeYOLO } from "../detection/index.ts";
 import { host, retrying } from "../engine/index.ts";
 import { fold } from "../nn/index.ts";
 import { inOrder, kindOf, openSplit, Problems, roomForPictures, trainingData, type AnyBatch, type OpenSet } from "./data.ts";
@@ -15,10 +15,12 @@ import { measure, showFigures, showReport } from "./report.ts";
 import { RunFolder } from "./run-folder.ts";
 import { configOf, modelOf, newModel, readRun, resume, type About, type SavedRun } from "./saved-run.ts";
 import { Interrupted, UserError } from "./user-error.ts";
+import { readWeights, type Weights } from "./weights.ts";
 
 export async function trainCommand(given: Values<"train">, progress: Progress, signal: AbortSignal): Promise<void> {
   const resumed = given.resume === undefined ? undefined : await readRun(given.resume, "last");
-  const settings = resumed ? goingOn(given, resumed) : await starting(given);
+  const start = given.weights === undefined || resumed ? undefined : await readWeights(given.weights, given);
+  const settings = resumed ? goingOn(given, resumed) : await starting(given, start);
   const room = roomForPictures(), trainSet = await openSplit(settings, "train", { classes: resumed?.classes, room }), { classes } = trainSet;
   const [valSet, testSet] = [await openSplit(settings, "val", { classes, room }), await openSplit(settings, "test", { classes, room })];
   const problems = new Problems([trainSet, valSet, testSet]);
@@ -26,6 +28,7 @@ export async function trainCommand(given: Values<"train">, progress: Progress, s
   const data = trainingData(trainSet, valSet, settings);
   const model = newModel(settings, classes.length), { protocol } = trainSet, about: About = { options: settings, classes, protocol };
   if (resumed) resume(resumed, model, data.batchesPerEpoch); // before anything is written
+  const begun = start && startFrom(start, model, classes, given.finetune ?? false);
   const folder = await folderOf(given, resumed);
 
   const { batch, epochs } = settings, recipe = resumed ? { ...resumed.recipe, epochs } : recipeOf(settings);
@@ -35,8 +38,8 @@ export async function trainCommand(given: Values<"train">, progress: Progress, s
   progress.say(`run ${folder.path}: ${resumed ? `going on after ${resumed.epochs} of ${epochsOf(epochs)}` : epochsOf(epochs)}, batch ${batch}, lr0 ${recipe.lr0}, seed ${settings.seed}; ${host().build} kernels, ${host().threads} ${host().threads === 1 ? "thread" : "threads"}${host().arithmetic === "strict" ? ", strict arithmetic" : ""}`);
   progress.say(plan);
   const news = (): string[] => [...(host().pool?.news() ?? []), ...problems.news()];
-  for (const line of news()) progress.say(line);
-  await folder.add("args.json", json({ ...settings, classes, protocol, recipe, node: process.version, kernels: host().build, threads: host().threads }));
+  for (const line of [...(start?.news ?? []), ...(begun ? [begun] : []), ...news()]) progress.say(line);
+  await folder.add("args.json", json({ ...settings, ...(start ? { weights: start.path } : {}), classes, protocol, recipe, node: process.version, kernels: host().build, threads: host().threads }));
 
   if (resumed && resumed.epochs >= epochs) progress.say(`${epochsOf(resumed.epochs)} done of ${epochs}; to go on, give a larger number with epochs=`);
 
@@ -80,7 +83,8 @@ function planOf(settings: Settings, classes: number, memory: number | undefined)
 /** Of the machine's memory; the rest is for the program, the pictures and the system. */
 const SHARE = 0.8;
 
-async function starting({ name, out, resume, memory, ...given }: Values<"train">): Promise<Settings> {
+async function starting({ name, out, resume, memory, weights, finetune, ...given }: Values<"train">, start: Weights | undefined): Promise<Settings> {
+  if (finetune !== undefined && weights === undefined) throw new UserError("train: finetune says what becomes of the head of weights=, which is missing; give weights=FILE");
   if (name !== undefined && out !== undefined) throw new UserError("train: name and out both say where the run goes; give one of them");
   if (given.data !== undefined) {
     const embedded = (["train", "val", "test"] as const).find((split) => given[split] !== undefined);
@@ -88,7 +92,26 @@ async function starting({ name, out, resume, memory, ...given }: Values<"train">
   }
   const onEvents = given.data !== undefined && await kindOf(given.data) === "gen1", stray = (onEvents ? PICTURE_OPTIONS : FRAME_OPTIONS).find((key) => given[key] !== undefined);
   if (stray) throw new UserError(`train: ${stray} is about ${onEvents ? "pictures, and data= holds recordings of events" : "recordings of events, and there are none"}; leave it out`);
-  return settingsOf(onEvents ? { frames: "last", ...given } : given);
+  const chosen = start ? { ...given, ...networkOf(start, given.model, onEvents) } : given;
+  return settingsOf(onEvents ? { frames: "last", ...chosen } : chosen);
+}
+
+/** Size, T and D of the weights that training starts from. */
+function networkOf({ path, size, neuron, options: { T, D } }: Weights, model: Settings["model"] | undefined, onEvents: boolean): Pick<Settings, "model" | "T" | "D"> {
+  const wanted = onEvents ? "gen1" : "coco", whose = { coco: "COCO", gen1: "Gen1's events" };
+  if (neuron !== wanted) throw new UserError(`train: ${path} has the neurons of ${whose[neuron]}, and ${onEvents ? "recordings" : "pictures"} are trained on with those of ${whose[wanted]}; use weights of ${whose[wanted]}`);
+  if (size === undefined) throw new UserError(`train: the network of ${path} is of none of the sizes that are trained here (${Object.keys(spikeYOLO).join(", ")}); it can be used by val, profile and predict`);
+  if (model !== undefined && model !== size) throw new UserError(`train: ${path} is a SpikeYOLO of size ${size}, not ${model}; leave out model=`);
+  return { model: size, T, D };
+}
+
+/** Gives a new network the weights that it starts from, and says so. */
+function startFrom(start: Weights, model: SpikeYOLO, classes: readonly string[], finetune: boolean): string {
+  if (start.classes.length !== classes.length && !finetune) {
+    throw new UserError(`train: ${start.path} knows ${start.classes.length} classes, the data has ${classes.length}; give finetune=true to begin with a new head for them`);
+  }
+  const left = start.fill(model, finetune);
+  return `starting from ${start.path}${left > 0 ? `; ${left} tensors of the class branches are new` : ""}`;
 }
 
 /** The options of a run that goes on are its own; it may last longer, and its data may have moved. */

@@ -8,7 +8,8 @@ export { cocoMetrics, cocoSet, ConfusionMatrix, gen1Metrics, gen1Rules, vocMetri
 export { energy, energyConventions, type EnergyConvention, type EnergyLayer, type EnergyReport } from "./energy.ts";
 export { macsOf, profile, type LayerProfile, type Profile, type ProfileOptions } from "./profile.ts";
 export { expectRoom, largestBatch, OverLimitError, planTraining, showPlan, type MemoryPlan, type PlannedTraining } from "./plan.ts";
-export { loadReference, toReference } from "./weights.ts";
+export { loadReference, referenceState, tellsClasses, toReference } from "./weights.ts";
+export { configIn, metadataOf, neuronOf, numbersIn, readForeign, sizeIn, type ForeignMetadata, type ForeignWeights, type NeuronKind } from "./foreign.ts";
 export { countDifferences, foldFor, kernelList, picojoules, predict, type Folding, type InferenceForm, type KernelRow, type PredictOptions } from "./predictor.ts";
 export {
   expectResumable, FiringRate, NonFiniteLoss, savedProgress, train, truthsOf, validate, type EndEvent, type EpochEvent, type LossParts, type SavedProgress, type StepEvent, type Store,

@@ -55,7 +55,7 @@ const defaults = { classes: 80, T: 1, D: 4, norm: { eps: 1e-3, momentum: 0.03 },
 export const STRIDES = [8, 16, 32] as const;
 
 /** How many blocks a stage of `n` has at this depth. The reference rounds half to even. */
-function repeats(n: number, depth: number): number {
+export function repeats(n: number, depth: number): number {
   const exact = n * depth, floor = Math.floor(exact);
   const nearest = exact - floor === 0.5 ? floor + (floor % 2) : Math.round(exact);
   return Math.max(nearest, 1);

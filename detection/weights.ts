@@ -6,6 +6,7 @@ import { show, type Parameter } from "../engine/index.ts";
 import { AllConvBlock, ConvBlock, DownSampling, RepConv, SeparableConv, SepRepConv, SpikingConv } from "../nn/blocks.ts";
 import { BatchNorm2d, BatchNormPad, Conv2d } from "../nn/layers.ts";
 import { Buffer, Module } from "../nn/module.ts";
+import type { TensorData } from "../nn/safetensors.ts";
 import { Branch, DetectHead, SpikeSPPF } from "./head.ts";
 import { SpikeYOLO } from "./spikeyolo.ts";
 
@@ -64,11 +65,13 @@ function* positions(shape: readonly number[]): Generator<number> {
 }
 
 /**
- * Copies weights of the reference into a module. Everything is checked before anything is written: a missing name or another shape is refused.
+ * Copies weights of the reference into a module. Everything is checked before anything is written: a missing name or another shape is refused,
+ * but for those that may `differ`, which keep what they are.
  * Step counters (num_batches_tracked) and names that the module does not have are left alone; the latter are returned.
  */
-export function loadReference(module: Module, tensors: ReadonlyMap<string, ForeignTensor>): string[] {
-  const named = referenceNames(module);
+export function loadReference(module: Module, tensors: ReadonlyMap<string, ForeignTensor>, differ: (name: string) => boolean = () => false): string[] {
+  const all = referenceNames(module), fits = (name: string, ours: Parameter | Buffer): boolean => tensors.get(name)?.shape.join() === theirShape(name, ours.shape).join();
+  const named = new Map([...all].filter(([name, ours]) => fits(name, ours) || !differ(name)));
   for (const [name, ours] of named) {
     const theirs = tensors.get(name), expected = theirShape(name, ours.shape);
     if (!theirs) throw new Error(`weights: ${name} ${show(expected)} is missing; the file holds another model`);
@@ -79,12 +82,25 @@ export function loadReference(module: Module, tensors: ReadonlyMap<string, Forei
     let i = 0;
     for (const position of positions(ours.shape)) view[i++] = data[position];
   }
-  return [...tensors.keys()].filter((name) => !named.has(name) && !name.endsWith("num_batches_tracked"));
+  return [...tensors.keys()].filter((name) => !all.has(name) && !name.endsWith("num_batches_tracked"));
 }
 
 /** The weights of a module as the reference names and lays them out. */
 export function toReference(module: Module): Map<string, ForeignTensor> {
   return new Map([...referenceNames(module)].map(([name, ours]) => [name, { shape: theirShape(name, ours.shape), data: inTheirLayout(ours.shape, ours.data) }]));
+}
+
+/** The names of the branches that tell classes apart: what another number of classes changes. */
+export const tellsClasses = (name: string): boolean => name.startsWith("model.26.cv3.");
+
+/** Every tensor of the reference's state_dict: the weights, and the step counters of its norms, which stand at 0. */
+export function referenceState(module: Module): Map<string, TensorData> {
+  const state = new Map<string, TensorData>();
+  for (const [name, { shape, data }] of toReference(module)) {
+    state.set(name, { dtype: "F32", shape, data: Float32Array.from(data) });
+    if (name.endsWith(".running_var")) state.set(name.replace(/running_var$/, "num_batches_tracked"), { dtype: "I64", shape: [], data: new BigInt64Array(1) });
+  }
+  return state;
 }
 
 /** Values of ours, such as a gradient, in their order. */

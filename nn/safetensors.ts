@@ -44,6 +44,8 @@ const BYTES = new Map<string, number>([
   ["F16", 2], ["BF16", 2], ["I16", 2], ["U16", 2], ["I8", 1], ["U8", 1], ["BOOL", 1],
 ]);
 
+export const dtypeBytes = (dtype: DType): number => BYTES.get(dtype)!;
+
 /** A tensor of a file; `read` copies its values out, a new array each time. */
 export type StoredTensor = { [D in DType]: { readonly dtype: D; readonly shape: readonly number[]; read(): Arrays[D] } }[DType];
 
@@ -269,7 +271,7 @@ class Scanner {
 }
 
 /** Typed arrays have the byte order of the machine; every machine that runs WebAssembly fast is little-endian, like the file. */
-function decode(dtype: DType, data: ArrayBuffer): Arrays[DType] {
+export function decode(dtype: DType, data: ArrayBuffer): Arrays[DType] {
   switch (dtype) {
     case "F64": return new Float64Array(data);
     case "F32": return new Float32Array(data);

@@ -34,7 +34,7 @@ function judgePlanted(results: readonly Result[]): Result[] {
 }
 
 const PLAN = (root: string) => [
-  { where: "worker", isolated: true, files: [...kernelTests(root), "tests/strict/twenty-steps.test.ts"] },
+  { where: "worker", isolated: true, files: [...kernelTests(root), "tests/strict/twenty-steps.test.ts", "tests/browser/cases/torch.ts"] },
   { where: "page", isolated: true, files: ["tests/browser/cases/page.ts", "tests/browser/cases/images.ts"] },
   { where: "worker", isolated: false, files: ["tests/browser/cases/alone.ts", PLANTED.file] },
 ] as const;

@@ -24,7 +24,7 @@ describe("options", () => {
     expect(refusal("train", "imgzs=96")).toBe('train: unknown option "imgzs"; did you mean "imgsz"?');
     expect(refusal("train", "--epochs=3")).toBe('train: unknown option "--epochs"; write epochs=...');
     expect(refusal("train", "conf=0.5")).toBe('train: unknown option "conf", which belongs to predict');
-    expect(refusal("val", "colour=red")).toBe('val: unknown option "colour"; the options are weights, data, split, metric, imgsz, batch, fold, arithmetic, out');
+    expect(refusal("val", "colour=red")).toBe('val: unknown option "colour"; the options are weights, data, split, metric, imgsz, batch, fold, T, D, neuron, arithmetic, out');
   });
 
   test("names of other things are not options", () => {
@@ -77,7 +77,7 @@ describe("options", () => {
     expect(help("val")).toContain("  split=");
     expect(help("val")).not.toContain("epochs=");
     expect(help("train")).toContain("  epochs=       how often each picture is seen (8, with data= 50)");
-    expect(help("train")).toContain("other commands: val, profile, predict, scenes, check; spiketrain help shows them\nnpm start -- key=value ...  is  spiketrain train key=value ...");
+    expect(help("train")).toContain("other commands: val, profile, predict, export, scenes, check; spiketrain help shows them\nnpm start -- key=value ...  is  spiketrain train key=value ...");
   });
 
   test("nearest forgives one letter in three, and no more", () => {

@@ -8,6 +8,7 @@ import { snnYolov3NeuronPlayers } from "./snn-yolov3-neurons.ts";
 import { networkPlayers } from "./spikeyolo-network.ts";
 import { trajectoryPlayers } from "./spikeyolo-trajectory.ts";
 import { spikeyoloPlayers } from "./spikeyolo.ts";
+import { torchFilePlayers } from "./torch-files.ts";
 
 /** An op that several files play, each its share of what is recorded, is played by all of them. */
 function together(...tables: readonly ReadonlyMap<string, Player>[]): Map<string, Player> {
@@ -24,5 +25,5 @@ function together(...tables: readonly ReadonlyMap<string, Player>[]): Map<string
 }
 
 export const players: ReadonlyMap<string, Player> = together(
-  spikeyoloPlayers, networkPlayers, trajectoryPlayers, snnYolov3NeuronPlayers, readerPlayers, imagePlayers, eventPlayers, evaluationPlayers,
+  spikeyoloPlayers, networkPlayers, trajectoryPlayers, snnYolov3NeuronPlayers, readerPlayers, imagePlayers, eventPlayers, evaluationPlayers, torchFilePlayers,
 );
