@@ -1,12 +1,12 @@
 /** What is done to spikes that leaves them spikes: sums of integer values, joins, upsampling. Their gradients are those of the reals that they stand for. */
 import { host } from "../host.ts";
-import { defineOp } from "../op.ts";
-import { expectRank, expectWhole, lastAxis, rowsOf, sameShape, show, type Shape } from "../shape.ts";
+import type { Room } from "../memory.ts";
+import { defineOp, spikesUpTo } from "../op.ts";
+import { expectRank, expectWhole, lastAxis, rowsOf, sameShape, show, sizeOf, type Shape } from "../shape.ts";
 import { emptySpikes, type Spikes } from "../spikes.ts";
 import { empty, type Tensor } from "../tensor.ts";
-import { channels, valuesOf } from "./layout.ts";
+import { channels } from "./layout.ts";
 import { maxPool2d, type PoolAttributes } from "./pool.ts";
-import { spikesOf } from "./neuron.ts";
 
 /** The largest value that a spike byte holds. */
 const MOST = 15;
@@ -71,5 +71,22 @@ export const upsampleSpikes = defineOp<[s: Spikes], { factor: number }, Spikes>(
   },
 });
 
-/** Largest value of each window of s [N, H, W, C]. */
-export const maxPoolSpikes = (s: Spikes, attributes: PoolAttributes): Spikes => spikesOf(maxPool2d(valuesOf(s), attributes), { D: s.D });
+/** Largest value of each window of s [N, H, W, C], as maxPool2d has it. */
+export const maxPoolSpikes = defineOp<[s: Spikes], PoolAttributes, Spikes, { argmax: Room }>({
+  name: "maxPoolSpikes",
+  reads: {},
+  shape: (inputs, attributes) => maxPool2d.spec.shape(inputs as unknown as [Tensor], attributes),
+  output: (shape, [s]) => spikesUpTo(s.D)(shape),
+  saves: (_, __, shape) => ({ argmax: host().memory.room(sizeOf(shape)) }),
+  forward: (k, [s], y, { kernel, stride, padding }, { argmax }) => {
+    const { memory, bytes } = host(), [, H, W, C] = s.shape, [N, OH, OW] = y.shape, from = memory.workspace(s.size * bytes), to = memory.workspace(y.size * bytes);
+    k.spikes_to_f32(s.size, s.ptr, from);
+    k.f32_maxpool(N * OH, from, to, argmax.ptr, H, W, C, OH, OW, kernel, stride, padding);
+    k.spikes_from_f32(y.size, to, y.ptr);
+  },
+  backward: (dy, [s], { attributes: { kernel, stride, padding }, saved: { argmax } }): [Tensor] => {
+    const [N, H, W, C] = s.shape, [, OH, OW] = dy.shape, ds = empty(s.shape);
+    host().kernels.f32_maxpool_backward(N, dy.ptr, argmax.ptr, ds.ptr, H, W, C, OH, OW, kernel, stride, padding);
+    return [ds];
+  },
+});
