@@ -10,7 +10,8 @@ export { detectionLoss, lossGains, type BoxTargets, type DetectionLoss, type Los
 export { nonMaxSuppression, predictionNms, validationNms, type Detection, type NmsOptions } from "./nms.ts";
 export { DetectionMetrics, fitness, type DetectionScores, type Truth } from "./metrics.ts";
 export { cocoMetrics, cocoSet, ConfusionMatrix, gen1Metrics, gen1Rules, vocMetrics, vocRules, type CocoScores, type DetectionCurves, type Gen1Scores, type VocScores } from "./metrics.ts";
-export { energy, energyConventions, type EnergyConvention, type EnergyLayer, type EnergyReport } from "./energy.ts";
+export { accumulations, type Accumulations } from "./accumulations.ts";
+export { energy, energyConventions, joulesAt, printedComparison, printedJoules, type EnergyConvention, type EnergyLayer, type EnergyReport } from "./energy.ts";
 export { macsOf, profile, type LayerProfile, type Profile, type ProfileOptions } from "./profile.ts";
 export { expectRoom, largestBatch, OverLimitError, planTraining, showPlan, type MemoryPlan, type PlannedTraining } from "./plan.ts";
 export { loadReference, toReference } from "./weights.ts";

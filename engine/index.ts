@@ -21,4 +21,5 @@ export { linear, matmul } from "./ops/matmul.ts";
 export { maxPool2d, padWith, upsampleNearest } from "./ops/pool.ts";
 export { addSpikes, concatSpikes, maxPoolSpikes, upsampleSpikes } from "./ops/spikes.ts";
 export { fire, fireFrom, spikesOf, withLearned, type BinaryNeuron, type IntegerNeuron, type Neuron, type Surrogate } from "./ops/neuron.ts";
+export { fireByRate } from "./ops/rate-neuron.ts";
 export { bceWithLogits, ciou, distributionFocal, expectation, giou, softmax } from "./ops/loss.ts";

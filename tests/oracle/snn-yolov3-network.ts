@@ -5,6 +5,8 @@ import { backward, noGrad, Parameter, rehearse, reshape, Spikes, tensor, valuesO
 import { anchorLoss, type AnchorLossOptions } from "../../detection/anchor-loss.ts";
 import { decodeAnchors, type AnchorPrediction } from "../../detection/anchor-head.ts";
 import { loadDarknet, readDarknetConfig, type DarknetCell } from "../../detection/darknet.ts";
+import { accumulations } from "../../detection/accumulations.ts";
+import { joulesAt, PICOJOULE_PER_ACCUMULATE, PICOJOULE_PER_MAC, printedComparison, printedJoules } from "../../detection/energy.ts";
 import { macsOf } from "../../detection/profile.ts";
 import { SNNYOLOv3, snnYOLOv3, type SNNYOLOv3Config } from "../../detection/snn-yolov3.ts";
 import { darknetCells, publishedNames } from "../../detection/snn-yolov3-weights.ts";
@@ -300,7 +302,67 @@ const layerTable: Player = { places: [], play: (c, check) => {
   });
 } };
 
+const counts: Player = { places: EVERYWHERE, play: (c, check) => {
+  const table = JSON.parse(text(c, "tiny64.json")), { T } = c.params, allowed = c.record.tolerance.rel, tensors = file(c, ".eval.safetensors"), network = c.folder.cases.find(({ record: { id } }) => id === "net-tiny64-paper-eval");
+  if (!network) throw new Error(`${c.record.id}: the network's own case is missing`);
+  const model = new SNNYOLOv3({ ...recordOf(network), T, encodeOnce: false }), rows: number[][] = [];
+  loadReference(model, file(c, ".params.safetensors"));
+  model.eval();
+  noGrad(() => observeConvolutions((layer, x, y) => {
+    const values = x instanceof Spikes ? x.values() : x.data, rate = values.filter((value) => value !== 0).length / x.size, macs = macsOf(layer, x.shape, y.shape) / T, exact = accumulations(layer, x);
+    rows.push([macs, rate, Math.max(...values), Number(!(x instanceof Spikes)), rate * macs * T, exact.nonZero, exact.valued]);
+  }, () => model.forward(input(tensors.get("x")!))));
+  const near = (what: string, got: number, want: number): void => check.within(what, [got], [want], allowed * Math.abs(want));
+  check.equal("convolutions", [rows.length], [table.layers.length]);
+  rows.forEach(([macs, rate, most, analog, byRate, nonZero, valued], i) => {
+    const want = table.layers[i], what = `layer ${want.index}`;
+    near(`${what}, MACs`, macs, want.macs_per_step);
+    near(`${what}, rate`, rate, want.input_rate);
+    near(`${what}, largest`, most, want.input_max);
+    check.equal(`${what}, analog`, [analog], [Number(want.input_is_analog)]);
+    near(`${what}, by rate`, byRate, want.ops_rate_formula);
+    near(`${what}, non-zero`, nonZero, want.ops_exact_nonzero);
+    if (!analog) near(`${what}, by value`, valued, want.ops_exact_valued);
+  });
+  const [first, ...spiking] = rows, sum = (column: number): number => spiking.reduce((total, row) => total + row[column], 0);
+  const joules = (accumulated: number): number => (first[0] * T * PICOJOULE_PER_MAC + accumulated * PICOJOULE_PER_ACCUMULATE) * 1e-12, macs = first[0] + sum(0);
+  near("MACs of the ordinary network", macs, table.ann_macs);
+  near("its joules", macs * PICOJOULE_PER_MAC * 1e-12, table.ann_energy_J);
+  near("accumulations by rate", sum(4), table.snn_ac_rate_formula);
+  near("accumulations", sum(5), table.snn_ac_exact_nonzero);
+  near("joules by rate", joules(sum(4)), table.snn_energy_J_first_layer_mac);
+  near("joules", joules(sum(5)), table.snn_energy_J_exact);
+} };
+
+const printed: Player = { places: [], play: (c, check) => {
+  const { table1, fig4, flops_416 } = JSON.parse(text(c, ".json")), near = (what: string, got: number, want: number): void => check.within(what, [got], [want], c.record.tolerance.rel * want);
+  const { spiking_yolo: before, snn_yolov3: now } = table1;
+  near("Spiking-YOLO", printedJoules(before.flops, before.steps), before.with_400_GFLOPS_per_W);
+  near("Spiking-YOLO at 300", printedJoules(before.flops, before.steps, 300), before.with_300);
+  near("SNN-YOLOv3", printedJoules(now.flops, now.steps), now.with_400_GFLOPS_per_W);
+  near("SNN-YOLOv3 at 300", printedJoules(now.flops, now.steps, 300), now.with_300_as_the_text_says);
+  near("ratio as printed", before.printed_J / now.printed_J, table1.ratio_printed);
+  near("joules are what the dimensions say", joulesAt(now.flops, now.steps), 1000 * now.with_400_GFLOPS_per_W);
+  for (const T of [1, 4, 5, 6]) {
+    const { ann, snn } = printedComparison(fig4.ann_flops, fig4.snn_flops, T);
+    near("ordinary", ann, fig4.ann_J);
+    if (fig4[`snn_J_T${T}`]) near(`T=${T}`, snn, fig4[`snn_J_T${T}`]);
+    near(`ratio at T=${T}`, ann / snn, fig4[`ratio_T${T}`]);
+  }
+  for (const [name, record, classes] of [["plain_voc20", "paper", 20], ["spp_voc20", "released", 20], ["spp_coco80", "released", 80]] as const) check.equal(name, [flopsOf(record, classes)], [flops_416[name]]);
+} };
+
+/** Floating-point operations of one step at 416 x 416: shapes alone. */
+function flopsOf(record: "paper" | "released", classes: number): number {
+  let macs = 0;
+  rehearse(() => {
+    const model = new SNNYOLOv3({ ...snnYOLOv3[record], classes, T: 1 });
+    noGrad(() => observeConvolutions((layer, x, y) => { macs += macsOf(layer, x.shape, y.shape); }, () => model.forward(tensor(new Float32Array(416 * 416 * 3), [1, 416, 416, 3]))));
+  });
+  return 2 * macs;
+}
+
 export const snnYolov3NetworkPlayers: ReadonlyMap<string, Player> = new Map([
   ["snn_yolov3_eval", evaluation], ["snn_yolov3_train", training], ["snn_yolov3_steps", steps], ["snn_yolov3_full", wholes],
-  ["cmd_vs_rate", decodings], ["darknet_files", darknetFiles], ["layer_table", layerTable],
+  ["cmd_vs_rate", decodings], ["darknet_files", darknetFiles], ["layer_table", layerTable], ["operation_counts", counts], ["paper_energy", printed],
 ]);
