@@ -1,6 +1,7 @@
 /** Detectors, their losses and their metrics. */
 export { SpikeYOLO, spikeYOLO, type DetectorInput, type SpikeYOLOConfig, type SpikeYOLOSize } from "./spikeyolo.ts";
 export { cocoAnchors, SNNYOLOv3, snnYOLOv3, type SNNYOLOv3Config } from "./snn-yolov3.ts";
+export { type Detector } from "./detector.ts";
 export { decodeAnchors, scoredBoxes, type AnchorBox, type AnchorPrediction } from "./anchor-head.ts";
 export { anchorGains, anchorLoss, assignAnchors, type AnchorAssignment, type AnchorLoss, type AnchorLossOptions } from "./anchor-loss.ts";
 export { DarknetError, loadDarknet, readDarknetConfig, readDarknetHeader, type DarknetCell, type DarknetConfig, type DarknetHeader, type DarknetLayer, type DarknetLoadOptions, type DarknetShape } from "./darknet.ts";
