@@ -183,7 +183,7 @@ export function loadDarknet(cells: readonly DarknetCell[], bytes: Uint8Array, { 
     if (norm) {
       norm.weight.data.set(next(n));
       norm.runningMean.data.set(next(n));
-      norm.runningVariance.data.set(sameNorm ? Float64Array.from(next(n), (v) => (Math.sqrt(v) + 1e-6) ** 2 - norm.options.eps) : next(n));
+      norm.runningVariance.data.set(sameNorm ? Float64Array.from(next(n), (v) => { const divisor = Math.sqrt(v) + 1e-6; return divisor * divisor - norm.options.eps; }) : next(n));
     }
     const weight = next(conv.weight.size), view = conv.weight.data;
     let i = 0;
