@@ -71,3 +71,17 @@ export function energy(layers: readonly EnergyLayer[], convention: EnergyConvent
     denseMillijoules: total((row) => row.densePicojoules) / 1e9,
   };
 }
+
+/**
+ * Joules as in Table 1 of SNN-YOLOv3's paper: operations of a step over operations per second and watt, taken as watts, for a millisecond a step. Both printed rows
+ * follow from 400 GFLOPS/W, where its text says 300. The dimensions do not fit: operations over operations per second and watt are joules already, so that
+ * `joulesAt` is the honest figure, larger by 1000.
+ */
+export const printedJoules = (operations: number, steps: number, gigaflopsPerWatt = 400): number => (operations / (gigaflopsPerWatt * 1e9)) * steps * 1e-3;
+
+/** Joules of that many steps on hardware of this efficiency. */
+export const joulesAt = (operations: number, steps: number, gigaflopsPerWatt = 400): number => (operations / (gigaflopsPerWatt * 1e9)) * steps;
+
+/** Joules as in Fig. 4 there: floating-point operations, two for each multiply-accumulate, each at the energy of a whole one; and accumulations of each step. */
+export const printedComparison = (flops: number, accumulations: number, steps: number): { ann: number; snn: number } =>
+  ({ ann: flops * PICOJOULE_PER_MAC * 1e-12, snn: accumulations * steps * PICOJOULE_PER_ACCUMULATE * 1e-12 });

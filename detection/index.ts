@@ -1,11 +1,18 @@
 /** Detectors, their losses and their metrics. */
 export { SpikeYOLO, spikeYOLO, type DetectorInput, type SpikeYOLOConfig, type SpikeYOLOSize } from "./spikeyolo.ts";
+export { cocoAnchors, SNNYOLOv3, snnYOLOv3, type SNNYOLOv3Config } from "./snn-yolov3.ts";
+export { type Detector } from "./detector.ts";
+export { decodeAnchors, scoredBoxes, type AnchorBox, type AnchorPrediction } from "./anchor-head.ts";
+export { anchorGains, anchorLoss, assignAnchors, type AnchorAssignment, type AnchorLoss, type AnchorLossOptions } from "./anchor-loss.ts";
+export { DarknetError, loadDarknet, readDarknetConfig, readDarknetHeader, type DarknetCell, type DarknetConfig, type DarknetHeader, type DarknetLayer, type DarknetLoadOptions, type DarknetShape } from "./darknet.ts";
+export { darknetCells } from "./snn-yolov3-weights.ts";
 export { type Prediction } from "./head.ts";
 export { detectionLoss, lossGains, type BoxTargets, type DetectionLoss, type LossGains } from "./loss.ts";
 export { nonMaxSuppression, predictionNms, validationNms, type Detection, type NmsOptions } from "./nms.ts";
 export { DetectionMetrics, fitness, type DetectionScores, type Truth } from "./metrics.ts";
 export { cocoMetrics, cocoSet, ConfusionMatrix, gen1Metrics, gen1Rules, vocMetrics, vocRules, type CocoScores, type DetectionCurves, type Gen1Scores, type VocScores } from "./metrics.ts";
-export { energy, energyConventions, type EnergyConvention, type EnergyLayer, type EnergyReport } from "./energy.ts";
+export { accumulations, type Accumulations } from "./accumulations.ts";
+export { energy, energyConventions, joulesAt, printedComparison, printedJoules, type EnergyConvention, type EnergyLayer, type EnergyReport } from "./energy.ts";
 export { macsOf, profile, type LayerProfile, type Profile, type ProfileOptions } from "./profile.ts";
 export { expectRoom, largestBatch, OverLimitError, planTraining, showPlan, type MemoryPlan, type PlannedTraining } from "./plan.ts";
 export { loadReference, referenceState, tellsClasses, toReference } from "./weights.ts";

@@ -3,6 +3,7 @@ import { noGrad, observeKernels, scope, Spikes, withSpikePath, type SpikePath } 
 import { fold, milliseconds, observeConvolutions, readByChains, type Cost } from "../nn/index.ts";
 import { PICOJOULE_PER_ACCUMULATE, PICOJOULE_PER_MAC } from "./energy.ts";
 import { nonMaxSuppression, predictionNms, type Detection, type NmsOptions } from "./nms.ts";
+import type { Detector } from "./detector.ts";
 import type { DetectorInput, SpikeYOLO } from "./spikeyolo.ts";
 
 /**
@@ -26,7 +27,7 @@ const PATHS: Record<InferenceForm, SpikePath> = { real: "auto", integer: "intege
 export interface PredictOptions { readonly form?: InferenceForm; readonly nms?: NmsOptions }
 
 /** Detections of each image of the batch, in pixels of the network's image, most confident first. The model is used in eval mode. */
-export function predict(model: SpikeYOLO, images: DetectorInput, { form = "real", nms = predictionNms }: PredictOptions = {}): Detection[][] {
+export function predict(model: Detector, images: DetectorInput, { form = "real", nms = predictionNms }: PredictOptions = {}): Detection[][] {
   return evaluating(model, form, () => {
     const decoded = model.detect(images);
     return nonMaxSuppression(decoded.data, decoded.shape as [number, number, number], nms);
@@ -45,7 +46,7 @@ export interface KernelRow {
 }
 
 /** The convolutions of a form in the order in which they run on these images. */
-export function kernelList(model: SpikeYOLO, images: DetectorInput, { form = "real" }: Pick<PredictOptions, "form"> = {}): KernelRow[] {
+export function kernelList(model: Detector, images: DetectorInput, { form = "real" }: Pick<PredictOptions, "form"> = {}): KernelRow[] {
   const names = new Map(model.namedModules().map(([name, module]) => [module, name] as const)), rows: KernelRow[] = [], ran: string[] = [];
   const row = (name: string, reads: KernelRow["reads"], kernel: string): void => { rows.push({ name, reads, kernel, multiplies: reads === "reals" || !kernel.startsWith("binary ") }); };
   evaluating(model, form, () => observeKernels(({ kernel }) => ran.push(kernel), () => observeConvolutions((layer, x) => {
@@ -72,7 +73,7 @@ export function foldFor(model: SpikeYOLO, images: DetectorInput, { folding = "au
 }
 
 /** Runs in eval mode without gradients, spikes convolved as the form has it. */
-function evaluating<R>(model: SpikeYOLO, form: InferenceForm, run: () => R): R {
+function evaluating<R>(model: Detector, form: InferenceForm, run: () => R): R {
   const { training } = model;
   model.eval();
   try {

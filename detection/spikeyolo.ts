@@ -9,6 +9,7 @@ import { Module } from "../nn/module.ts";
 import { ilif } from "../nn/neurons.ts";
 import type { Kept, Neuron } from "../engine/index.ts";
 import { DetectHead, SpikeSPPF, type Prediction } from "./head.ts";
+import { detectionLoss, type BoxTargets, type DetectionLoss, type LossGains } from "./loss.ts";
 
 /** How deep and wide a SpikeYOLO is. Channels of the stages are int(128 width), int(256 width), int(512 width), int(1024 width). */
 export interface SpikeYOLOSize {
@@ -147,6 +148,9 @@ export class SpikeYOLO extends Module {
     const n5 = this.through([this.out5], concat(this.down4to5.forward(n4), l5)); // [T, B, H/32, W/32, 512]
     return this.head.forward([n3, n4, n5]);
   }
+
+  /** The loss of raw predictions against the objects of their batch. */
+  loss(prediction: Prediction, boxes: BoxTargets, gains?: LossGains): DetectionLoss { return detectionLoss(prediction, boxes, gains); }
 
   /** A stage: blocks one after the other. */
   private through(blocks: readonly Block[], x: Tensor): Tensor {

@@ -11,11 +11,12 @@ import { FormatError } from "../nn/safetensors.ts";
 import { schedule, type Recipe, type Settings } from "../nn/schedules.ts";
 import { Snapshot } from "../nn/snapshot.ts";
 import { xywhToXyxy } from "./boxes.ts";
-import { detectionLoss, lossGains, type BoxTargets, type LossGains } from "./loss.ts";
+import { lossGains, type BoxTargets, type LossGains } from "./loss.ts";
 import { DetectionMetrics, fitness, type DetectionScores, type Truth } from "./metrics.ts";
 import { validationNms } from "./nms.ts";
 import { predict } from "./predictor.ts";
-import type { DetectorInput, SpikeYOLO } from "./spikeyolo.ts";
+import type { Detector } from "./detector.ts";
+import type { DetectorInput } from "./spikeyolo.ts";
 
 export interface TrainingBatch { readonly images: DetectorInput; readonly boxes: BoxTargets }
 
@@ -37,7 +38,7 @@ export interface TrainRecipe extends Recipe {
 /** Where checkpoints go. A write replaces the whole file or nothing. */
 export interface Store { write(name: "last" | "best", bytes: Uint8Array): Promise<void> }
 
-/** The three parts of the loss with their gains, per image. */
+/** The three parts of the loss with their gains, per image; a network that predicts objectness has that in place of dfl. */
 export interface LossParts { readonly box: number; readonly classes: number; readonly dfl: number }
 
 export interface StepEvent extends LossParts {
@@ -97,7 +98,7 @@ export class NonFiniteLoss extends Error {
  * Trains for the epochs of the recipe. Validation and `best` use the averaged weights. Leaves those of the best epoch nowhere but in the store:
  * the model ends as the last step left it.
  */
-export async function* train(model: SpikeYOLO, data: TrainingData, recipe: TrainRecipe, { store, signal, resume, forgetBest = false, about = {} }: TrainOptions = {}): AsyncGenerator<TrainEvent, void, undefined> {
+export async function* train(model: Detector, data: TrainingData, recipe: TrainRecipe, { store, signal, resume, forgetBest = false, about = {} }: TrainOptions = {}): AsyncGenerator<TrainEvent, void, undefined> {
   const plan = schedule(recipe, data.batchesPerEpoch);
   const optimizer = new SGD(model.namedParameters(), { lr: recipe.lr0, momentum: recipe.momentum, nesterov: true, weightDecay: plan.weightDecay });
   const ema = new EMA(model, recipe.ema), before = new Snapshot(model);
@@ -151,10 +152,10 @@ type StepResult = LossParts & { firingRate: number; gradientNorm: number | undef
  * Forward, loss, backward, and where the schedule says so an optimiser step. All memory of it is free again afterwards. Workers can be lost
  * up to the end of backward, and then nothing has changed but what a Snapshot holds: the optimiser runs on this thread alone.
  */
-function trainStep(model: SpikeYOLO, { images, boxes }: TrainingBatch, optimizer: SGD, { rates, momentum, step }: Settings, { clip, gains = lossGains }: TrainRecipe, kept: boolean): StepResult {
+function trainStep(model: Detector, { images, boxes }: TrainingBatch, optimizer: SGD, { rates, momentum, step }: Settings, { clip, gains = lossGains }: TrainRecipe, kept: boolean): StepResult {
   const spikes = new FiringRate();
   const { box, classes, dfl } = scope(() => {
-    const loss = detectionLoss(spikes.watch(() => model.forward(images)), boxes, gains);
+    const loss = model.loss(spikes.watch(() => model.forward(images)), boxes, gains);
     const { box, classes, dfl } = loss;
     if (!Number.isFinite(loss.total.item())) {
       throw new NonFiniteLoss(`train: the loss is not finite (box ${box}, class ${classes}, dfl ${dfl}); lower lr0 or the clip${kept ? "; the last checkpoint is good" : ""}`);
@@ -193,7 +194,7 @@ function meansOf({ batches, ...sums }: Sums): LossParts & { firingRate: number }
 }
 
 /** Metrics of the model as it is now. Boxes are compared in pixels of the network's image. */
-export async function validate(model: SpikeYOLO, batches: AsyncIterable<TrainingBatch>): Promise<DetectionScores> {
+export async function validate(model: Detector, batches: AsyncIterable<TrainingBatch>): Promise<DetectionScores> {
   const metrics = new DetectionMetrics();
   for await (const { images, boxes } of batches) {
     const [B, H, W] = images.shape.slice(-4);
@@ -215,7 +216,7 @@ export function truthsOf({ image, class: classes, xywh }: BoxTargets, B: number,
   return truths;
 }
 
-function goOn(bytes: Uint8Array, model: SpikeYOLO, optimizer: SGD, ema: EMA, progress: Progress): void {
+function goOn(bytes: Uint8Array, model: Detector, optimizer: SGD, ema: EMA, progress: Progress): void {
   const checkpoint = loadCheckpoint(bytes), saved = expectResumable(checkpoint, model, progress.batchesPerEpoch);
   ema.load({ updates: saved.emaUpdates, tensors: checkpoint.ema });
   optimizer.load(checkpoint.momentum);
@@ -226,7 +227,7 @@ function goOn(bytes: Uint8Array, model: SpikeYOLO, optimizer: SGD, ema: EMA, pro
  * Refuses a checkpoint that cannot go on with this model and data: FormatError, or WrongModelError. Writes nothing but
  * the weights of the checkpoint into the model, so a caller can ask ahead of everything else.
  */
-export function expectResumable({ state, model: weights, ema, momentum }: Checkpoint, model: SpikeYOLO, batchesPerEpoch: number): SavedProgress {
+export function expectResumable({ state, model: weights, ema, momentum }: Checkpoint, model: Detector, batchesPerEpoch: number): SavedProgress {
   const saved = savedProgress(state);
   if (saved.batchesPerEpoch !== batchesPerEpoch) {
     throw new FormatError(`resume: the run had ${saved.batchesPerEpoch} batches per epoch, the data now gives ${batchesPerEpoch}, which would shift its schedule; give it as many pictures as it had`, 8);

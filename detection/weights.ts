@@ -1,6 +1,6 @@
 /**
- * The only file that knows how others name and lay out weights: the state_dict of the public SpikeYOLO reference
- * (github.com/BICLab/SpikeYOLO), convolutions as [out, in, kh, kw].
+ * How others name and lay out weights: the state_dict of the public SpikeYOLO reference (github.com/BICLab/SpikeYOLO), and that of SNN-YOLOv3
+ * (snn-yolov3-weights.ts), convolutions as [out, in, kh, kw].
  */
 import { show, type Parameter } from "../engine/index.ts";
 import { AllConvBlock, ConvBlock, DownSampling, RepConv, SeparableConv, SepRepConv, SpikingConv } from "../nn/blocks.ts";
@@ -8,6 +8,8 @@ import { BatchNorm2d, BatchNormPad, Conv2d } from "../nn/layers.ts";
 import { Buffer, Module } from "../nn/module.ts";
 import type { TensorData } from "../nn/safetensors.ts";
 import { Branch, DetectHead, SpikeSPPF } from "./head.ts";
+import { SNNYOLOv3 } from "./snn-yolov3.ts";
+import { publishedNames } from "./snn-yolov3-weights.ts";
 import { SpikeYOLO } from "./spikeyolo.ts";
 
 /** A tensor of someone else's file: row-major values in their layout. */
@@ -39,6 +41,7 @@ const NAMES = new Map<Kind, Readonly<Record<string, string>>>([
 
 /** Every weight and buffer of a module under the reference's name. A stage of one block has no index there. */
 export function referenceNames(module: Module, prefix = ""): Map<string, Parameter | Buffer> {
+  if (module instanceof SNNYOLOv3) return publishedNames(module);
   const named = new Map<string, Parameter | Buffer>();
   const names = NAMES.get(module.constructor as Kind);
   if (!names) throw new Error(`weights: the reference has no module like ${module.constructor.name}`);
@@ -58,7 +61,7 @@ function theirShape(name: string, shape: readonly number[]): readonly number[] {
 }
 
 /** Position in our layout -> position in theirs. */
-function* positions(shape: readonly number[]): Generator<number> {
+export function* theirPositions(shape: readonly number[]): Generator<number> {
   if (shape.length !== 4) { for (let i = 0; i < shape.reduce((n, d) => n * d, 1); i++) yield i; return; }
   const [O, kh, kw, I] = shape;
   for (let o = 0; o < O; o++) for (let y = 0; y < kh; y++) for (let x = 0; x < kw; x++) for (let i = 0; i < I; i++) yield ((o * I + i) * kh + y) * kw + x;
@@ -80,7 +83,7 @@ export function loadReference(module: Module, tensors: ReadonlyMap<string, Forei
   for (const [name, ours] of named) {
     const { data } = tensors.get(name)!, view = ours.data;
     let i = 0;
-    for (const position of positions(ours.shape)) view[i++] = data[position];
+    for (const position of theirPositions(ours.shape)) view[i++] = data[position];
   }
   return [...tensors.keys()].filter((name) => !all.has(name) && !name.endsWith("num_batches_tracked"));
 }
@@ -107,6 +110,6 @@ export function referenceState(module: Module): Map<string, TensorData> {
 export function inTheirLayout(shape: readonly number[], values: ArrayLike<number>): Float64Array {
   const out = new Float64Array(values.length);
   let i = 0;
-  for (const position of positions(shape)) out[position] = values[i++];
+  for (const position of theirPositions(shape)) out[position] = values[i++];
   return out;
 }

@@ -266,7 +266,7 @@ const WORK: Partial<Record<keyof Kernels, Work>> = {
   f32_column_sums: many(256, moves(3)), f32_column_moments: many(2 * 256, moves(5)), f32_column_dots: many(256, moves(6)),
   f32_combine_columns: moves(2), f32_combine_moments: many(1 / 256, moves(5)), f32_repeat: moves(2), f32_sum_over: moves(2),
   f32_maxpool: moves(5, 7, 8), f32_maxpool_backward: moves(3, 4, 5), f32_upsample_nearest: moves(3, 4, 5), f32_upsample_nearest_backward: moves(3, 4, 5),
-  f32_pad: moves(4, 5), f32_crop: moves(3, 4), f32_softmax: moves(2), f32_softmax_backward: moves(3), f32_expectation: moves(2), f32_expectation_backward: moves(4),
+  spikes_copy_columns: moves(5), spikes_upsample_nearest: moves(3, 4, 5), f32_pad: moves(4, 5), f32_crop: moves(3, 4), f32_softmax: moves(2), f32_softmax_backward: moves(3), f32_expectation: moves(2), f32_expectation_backward: moves(4),
   f32_dfl: moves(3), f32_dfl_backward: moves(4),
 };
 

@@ -38,6 +38,14 @@ export interface Kernels {
   f32_sigmoid: Kernel<[x: Ptr, y: Ptr]>;
   /** dx = dy * y * (1 - y) */
   f32_sigmoid_backward: Kernel<[y: Ptr, dy: Ptr, dx: Ptr]>;
+  /** y = min(exp(x), most) */
+  f32_exp: Kernel<[x: Ptr, y: Ptr, most: Real]>;
+  /** dx = dy * y where y < most, 0 elsewhere */
+  f32_exp_backward: Kernel<[y: Ptr, dy: Ptr, dx: Ptr, most: Real]>;
+  /** y = x where x > 0, slope * x elsewhere */
+  f32_leaky: Kernel<[x: Ptr, y: Ptr, slope: Real]>;
+  /** dx = dy where x > 0, slope * dy elsewhere */
+  f32_leaky_backward: Kernel<[x: Ptr, dy: Ptr, dx: Ptr, slope: Real]>;
 
   /** h = x as sixteen-bit floats (u16), to nearest, ties to even; NaN becomes 0x7e00 */
   f16_from_f32: Kernel<[x: Ptr, h: Ptr]>;
@@ -206,6 +214,12 @@ export interface Kernels {
   spikes_to_f32: Kernel<[s: Ptr, y: Ptr]>;
   /** n elements: s[i] = byte with value x[i] (an integer 0..15) and the window bit clear */
   spikes_from_f32: Kernel<[x: Ptr, s: Ptr]>;
+  /** n elements: the value of z[i] is the sum of those of x[i] and y[i], which must be 15 at most; its window is open where one of theirs is */
+  spikes_add: Kernel<[x: Ptr, y: Ptr, z: Ptr]>;
+  /** n rows of `width` bytes: y[row][i] = x[row][i] */
+  spikes_copy_columns: Kernel<[x: Ptr, ldx: Int, y: Ptr, ldy: Int, width: Int]>;
+  /** n output rows of pixels (B*H*factor): nearest, y [B,H*factor,W*factor,C] in bytes */
+  spikes_upsample_nearest: Kernel<[x: Ptr, y: Ptr, H: Int, W: Int, C: Int, factor: Int]>;
   /**
    * n = ceil(pixels/64) runs: the events of pixel p, u16 (c << 4 | value) with value > 0, are events[spans[2p]] up to events[spans[2p + 1]] (i32 spans, end
    * exclusive), in channel order, those of a run's pixels back to back from events[64*C*run] on. C is at most 4095; events holds pixels*C entries, of
@@ -299,6 +313,10 @@ export interface Kernels {
   f32_ciou: Kernel<[box1: Ptr, box2: Ptr, y: Ptr]>;
   /** the gradients with respect to both boxes: dbox1, dbox2 [n,4] (either may be null) */
   f32_ciou_backward: Kernel<[box1: Ptr, box2: Ptr, dy: Ptr, dbox1: Ptr, dbox2: Ptr]>;
+  /** n rows of boxes [x1,y1,x2,y2]: GIoU with eps 1e-16 in the union and in the hull */
+  f32_giou: Kernel<[box1: Ptr, box2: Ptr, y: Ptr]>;
+  /** the gradients with respect to both boxes, as f32_ciou_backward gives them */
+  f32_giou_backward: Kernel<[box1: Ptr, box2: Ptr, dy: Ptr, dbox1: Ptr, dbox2: Ptr]>;
 
   // ── optimiser: n elements ───────────────────────────────────────────────────────────────────────────────────────
   /** g = clip*dw + decay*w;  m = momentum*m + g;  w -= lr * (nesterov ? g + momentum*m : m) */

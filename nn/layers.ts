@@ -126,11 +126,12 @@ export class BatchNorm2d extends Module {
     this.runningVariance = new Buffer([channels], 1);
   }
 
-  forward(x: Tensor): Tensor {
+  /** `copies` says how many times what stands in x is meant, as one image that is shown at each timestep: the unbiased variance counts them all. */
+  forward(x: Tensor, copies = 1): Tensor {
     const { eps } = this.options;
     if (!this.training) return batchNorm(x, this.weight, this.bias, { mean: this.runningMean, variance: this.runningVariance, eps, ofBatch: false });
     const statistics = batchStatistics(x);
-    if (!isRecomputing()) this.update(statistics.mean, statistics.variance, x.size / this.channels);
+    if (!isRecomputing()) this.update(statistics.mean, statistics.variance, (copies * x.size) / this.channels);
     return batchNorm(x, this.weight, this.bias, { ...statistics, eps, ofBatch: true });
   }
 

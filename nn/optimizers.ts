@@ -1,5 +1,5 @@
 /** Stochastic gradient descent as PyTorch does it: momentum without dampening, decay on weights only, the norm of all gradients clipped. */
-import { Parameter, show, withHost, type RealArray } from "../engine/index.ts";
+import { Parameter, show, withHost, type RealArray, type Role } from "../engine/index.ts";
 import { expectKnown, type NamedTensors } from "./checkpoint.ts";
 import { Buffer } from "./module.ts";
 import type { Rates } from "./schedules.ts";
@@ -8,8 +8,9 @@ export interface SGDOptions {
   readonly lr: number;
   readonly momentum?: number;
   readonly nesterov?: boolean;
-  /** Decay of parameters with role "weight"; biases and norms do not decay. */
   readonly weightDecay?: number;
+  /** The roles of parameters that decay: weights, unless said otherwise; biases and norms do not. */
+  readonly decaying?: readonly Role[];
 }
 
 /** A gradient holds NaN or an infinity. Nothing was changed; the gradients are still there to be looked at, or cleared. */
@@ -35,10 +36,11 @@ export class SGD {
   momentum: number;
   readonly nesterov: boolean;
   readonly weightDecay: number;
+  readonly decaying: readonly Role[];
   private readonly entries: readonly Entry[];
 
   /** With `model.namedParameters()` state and errors speak of weights by name, with `model.parameters()` by number. */
-  constructor(parameters: readonly (Parameter | NamedParameter)[], { lr, momentum = 0, nesterov = false, weightDecay = 0 }: SGDOptions) {
+  constructor(parameters: readonly (Parameter | NamedParameter)[], { lr, momentum = 0, nesterov = false, weightDecay = 0, decaying = ["weight"] }: SGDOptions) {
     for (const [name, x] of Object.entries({ lr, momentum, weightDecay })) {
       if (!(Number.isFinite(x) && x >= 0)) throw new Error(`sgd: ${name} is ${x}, expected a number from 0 up`);
     }
@@ -47,6 +49,7 @@ export class SGD {
     this.momentum = momentum;
     this.nesterov = nesterov;
     this.weightDecay = weightDecay;
+    this.decaying = decaying;
     const names = new Map<Parameter, string>(); // a parameter that two parts share steps once
     parameters.forEach((given, i) => {
       const [name, parameter] = given instanceof Parameter ? [String(i), given] : given;
@@ -65,7 +68,7 @@ export class SGD {
     const gradientNorm = normOfGradients(ready);
     const coefficient = Math.min(1, clip / (gradientNorm + 1e-6));
     for (const entry of ready) {
-      const { parameter } = entry, decay = parameter.role === "weight" ? this.weightDecay : 0;
+      const { parameter } = entry, decay = this.decaying.includes(parameter.role) ? this.weightDecay : 0;
       parameter.home.kernels.f32_sgd(
         parameter.size, parameter.ptr, parameter.grad!.ptr, momentumOf(entry).ptr, this.rates[parameter.role], this.momentum, decay, coefficient, Number(this.nesterov),
       );

@@ -23,6 +23,8 @@ export interface Recipe {
   readonly nbs: number;
   readonly batch: number;
   readonly epochs: number;
+  /** Share of lr0 where the rates of weights and norms start (default 0). */
+  readonly warmupFrom?: number;
   /** Half a cosine instead of a line from lr0 to lr0*lrf. */
   readonly cosine?: boolean;
   /** Warm-up takes at least so many iterations (100 as published). Small runs want fewer. */
@@ -57,13 +59,13 @@ export interface Schedule {
 /**
  * With n = epoch * batchesPerEpoch + iteration, N = warmupIterations, f(e) = 1 - (1 - lrf) e/E  or  1 - (1 - lrf) (1 - cos(pi e/E))/2:
  *
- *   n <= N    rate = from + n/N (lr0 f(epoch) - from), momentum and accumulate likewise       from: warmupBiasLr for biases, 0 for the others
+ *   n <= N    rate = from + n/N (lr0 f(epoch) - from), momentum and accumulate likewise       from: warmupBiasLr for biases, warmupFrom lr0 for the others
  *   n >  N    rate = lr0 f(epoch - 1), or lr0 f(epoch) in the epoch in which warm-up ended
  */
 export function schedule(recipe: Recipe, batchesPerEpoch: number): Schedule {
-  const { lr0, lrf, epochs, batch, nbs, warmupEpochs, warmupBiasLr, warmupMomentum, momentum, weightDecay, cosine = false, minWarmupIterations = 100, oneEpochLate = true } = recipe;
+  const { lr0, lrf, epochs, batch, nbs, warmupEpochs, warmupBiasLr, warmupMomentum, momentum, weightDecay, cosine = false, warmupFrom = 0, minWarmupIterations = 100, oneEpochLate = true } = recipe;
   expect("an integer from 1 up", (x) => Number.isSafeInteger(x) && x > 0, { epochs, batch, nbs, batchesPerEpoch });
-  expect("a number from 0 up", (x) => Number.isFinite(x) && x >= 0, { lr0, lrf, momentum, weightDecay, warmupEpochs, warmupMomentum, warmupBiasLr, minWarmupIterations });
+  expect("a number from 0 up", (x) => Number.isFinite(x) && x >= 0, { lr0, lrf, momentum, weightDecay, warmupEpochs, warmupMomentum, warmupBiasLr, warmupFrom, minWarmupIterations });
 
   const N = warmupEpochs > 0 ? Math.max(roundHalfEven(warmupEpochs * batchesPerEpoch), minWarmupIterations) : -1;
   const lastWarmEpoch = Math.floor(N / batchesPerEpoch);
@@ -85,7 +87,7 @@ export function schedule(recipe: Recipe, batchesPerEpoch: number): Schedule {
         const lr = rate(oneEpochLate && epoch !== lastWarmEpoch ? Math.max(epoch - 1, 0) : epoch);
         return { rates: { bias: lr, weight: lr, norm: lr }, momentum, accumulate: accumulated, step: (n - last) % accumulated === 0 };
       }
-      const lr = between(0, rate(epoch), n, N);
+      const lr = between(warmupFrom * lr0, rate(epoch), n, N);
       return {
         rates: { bias: between(warmupBiasLr, rate(epoch), n, N), weight: lr, norm: lr },
         momentum: between(warmupMomentum, momentum, n, N),

@@ -53,6 +53,32 @@ export const sigmoid = defineOp<[x: Tensor]>({
   },
 });
 
+/** y = min(exp(x), most)      dx = dy y, 0 where the limit holds */
+export const exp = defineOp<[x: Tensor], { most: number }>({
+  name: "exp",
+  reads: { output: true },
+  shape: ([x]) => x.shape,
+  forward: (k, [x], y, { most }) => k.f32_exp(y.size, x.ptr, y.ptr, most),
+  backward: (dy, _, { output: y, attributes: { most } }) => {
+    const dx = empty(y.shape);
+    host().kernels.f32_exp_backward(y.size, y.ptr, dy.ptr, dx.ptr, most);
+    return [dx];
+  },
+});
+
+/** y = x where x > 0, slope x elsewhere      dx = dy, slope dy */
+export const leakyRelu = defineOp<[x: Tensor], { slope: number }>({
+  name: "leakyRelu",
+  reads: { inputs: [0] },
+  shape: ([x]) => x.shape,
+  forward: (k, [x], y, { slope }) => k.f32_leaky(y.size, x.ptr, y.ptr, slope),
+  backward: (dy, [x], { attributes: { slope } }) => {
+    const dx = empty(x.shape);
+    host().kernels.f32_leaky_backward(x.size, x.ptr, dy.ptr, dx.ptr, slope);
+    return [dx];
+  },
+});
+
 /** Kernels sum in blocks of this many elements, so that the result does not depend on who sums which. */
 const SUM_BLOCK = 4096;
 

@@ -77,3 +77,19 @@ export const ciou = defineOp<[a: Tensor, b: Tensor]>({
     return [da, db];
   },
 });
+
+/** Generalised IoU (Rezatofighi et al., arXiv:1902.09630) of boxes [n, 4] as corners x1, y1, x2, y2 -> [n]. */
+export const giou = defineOp<[a: Tensor, b: Tensor]>({
+  name: "giou",
+  reads: { inputs: [0, 1] },
+  shape: ([a, b]) => {
+    if (lastAxis(sameShape("giou", a, b)) !== 4) throw new Error(`giou: expected boxes [n, 4], got ${show(a.shape)}`);
+    return a.shape.slice(0, -1);
+  },
+  forward: (k, [a, b], y) => k.f32_giou(y.size, a.ptr, b.ptr, y.ptr),
+  backward: (dy, [a, b], { needs }) => {
+    const da = needs[0] ? empty(a.shape) : undefined, db = needs[1] ? empty(b.shape) : undefined;
+    host().kernels.f32_giou_backward(dy.size, a.ptr, b.ptr, dy.ptr, da?.ptr ?? 0, db?.ptr ?? 0);
+    return [da, db];
+  },
+});

@@ -193,3 +193,36 @@ export function f32_ciou_backward(begin: i32, end: i32, box1: usize, box2: usize
     ciou(at(box1, 4 * row), at(box2, 4 * row), load<f32>(at(dy, row)), dbox1 ? at(dbox1, 4 * row) : 0, dbox2 ? at(dbox2, 4 * row) : 0);
   }
 }
+
+// ── generalised IoU, in float64 for the same reasons ───────────────────────────────────────────────────────────────
+
+/**
+ * GIoU = I/U - (H - U)/H      (Rezatofighi et al., arXiv:1902.09630)      U: union + 1e-16, H: area of the hull + 1e-16
+ */
+function giou(a: usize, b: usize, dy: f64, da: usize, db: usize): f64 {
+  const ax1: f64 = load<f32>(a), ay1: f64 = load<f32>(a, 4), ax2: f64 = load<f32>(a, 8), ay2: f64 = load<f32>(a, 12);
+  const bx1: f64 = load<f32>(b), by1: f64 = load<f32>(b, 4), bx2: f64 = load<f32>(b, 8), by2: f64 = load<f32>(b, 12);
+  const w1 = ax2 - ax1, h1 = ay2 - ay1, w2 = bx2 - bx1, h2 = by2 - by1;
+  const overlapX = min(ax2, bx2) - max(ax1, bx1), overlapY = min(ay2, by2) - max(ay1, by1);
+  const iw = max(overlapX, 0.0), ih = max(overlapY, 0.0), inter = iw * ih, union = w1 * h1 + w2 * h2 - inter + 1e-16;
+  const cw = max(ax2, bx2) - min(ax1, bx1), ch = max(ay2, by2) - min(ay1, by1), hull = cw * ch + 1e-16;
+  if (da | db) {
+    const dunion = dy * (1 / hull - inter / (union * union)), dinter = dy / union - dunion, dhull = -dy * union / (hull * hull);
+    const diw = overlapX >= 0 ? dinter * ih : 0, dih = overlapY >= 0 ? dinter * iw : 0;
+    axis(ax1, ax2, bx1, bx2, dunion * h1, dunion * h2, diw, dhull * ch, 0, da, db);
+    axis(ay1, ay2, by1, by2, dunion * w1, dunion * w2, dih, dhull * cw, 0, da ? da + 4 : 0, db ? db + 4 : 0);
+  }
+  return inter / union - (hull - union) / hull;
+}
+
+/** y[row] = GIoU(box1[row], box2[row]) */
+export function f32_giou(begin: i32, end: i32, box1: usize, box2: usize, y: usize): void {
+  for (let row = begin; row < end; row++) store<f32>(at(y, row), <f32>giou(at(box1, 4 * row), at(box2, 4 * row), 0, 0, 0));
+}
+
+/** dbox1, dbox2 = dy * the gradients of GIoU; either may be null */
+export function f32_giou_backward(begin: i32, end: i32, box1: usize, box2: usize, dy: usize, dbox1: usize, dbox2: usize): void {
+  for (let row = begin; row < end; row++) {
+    giou(at(box1, 4 * row), at(box2, 4 * row), load<f32>(at(dy, row)), dbox1 ? at(dbox1, 4 * row) : 0, dbox2 ? at(dbox2, 4 * row) : 0);
+  }
+}

@@ -33,6 +33,35 @@ export function spikes_from_f32(begin: i32, end: i32, x: usize, s: usize): void 
   }
 }
 
+/** z = x + y, with the windows of both */
+export function spikes_add(begin: i32, end: i32, x: usize, y: usize, z: usize): void {
+  const nibble = v128.load8_splat(NIBBLE), open = v128.load8_splat(OPEN);
+  let i = begin;
+  for (; i <= end - 16; i += 16) {
+    const x16 = v128.load(x + i), y16 = v128.load(y + i);
+    v128.store(z + i, v128.or(i8x16.add(v128.and(x16, nibble), v128.and(y16, nibble)), v128.and(v128.or(x16, y16), open)));
+  }
+  for (; i < end; i++) {
+    const a = <i32>load<u8>(x + i), b = <i32>load<u8>(y + i);
+    store<u8>(z + i, (a & 15) + (b & 15) | ((a | b) & 16));
+  }
+}
+
+/** y[row] = x[row], `width` bytes */
+export function spikes_copy_columns(begin: i32, end: i32, x: usize, ldx: i32, y: usize, ldy: i32, width: i32): void {
+  for (let row = begin; row < end; row++) memory.copy(y + row * ldy, x + row * ldx, width);
+}
+
+/** Output rows [begin, end) of pixels: y[row][px*factor + f] = x[row/factor][px] */
+export function spikes_upsample_nearest(begin: i32, end: i32, x: usize, y: usize, H: i32, W: i32, C: i32, factor: i32): void {
+  for (let row = begin; row < end; row++) {
+    let from = x + row / factor * W * C, to = y + row * W * factor * C;
+    for (let px = 0; px < W; px++, from += C) {
+      for (let f = 0; f < factor; f++, to += C) memory.copy(to, from, C);
+    }
+  }
+}
+
 /** Runs [begin, end) of 64 pixels: events[spans[2p] .. spans[2p + 1]) are those of pixel p, (c << 4 | value) where value > 0, in channel order */
 export function spike_events(begin: i32, end: i32, s: usize, events: usize, spans: usize, pixels: i32, C: i32): void {
   for (let run = begin; run < end; run++) listRun(false, run * RUN, min(run * RUN + RUN, pixels), s, events, spans, C, 0);

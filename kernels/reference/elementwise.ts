@@ -45,4 +45,24 @@ export const elementwise = ({ real, round }: Machine) => ({
     const Y = real(y), dY = real(dy), dX = real(dx);
     for (let i = begin; i < end; i++) dX[i] = round(dY[i] * Y[i]) * round(1 - Y[i]);
   },
+
+  f32_exp(begin: number, end: number, x: number, y: number, most: number): void {
+    const X = real(x), Y = real(y), limit = round(most);
+    for (let i = begin; i < end; i++) Y[i] = Math.min(round(exp(X[i])), limit);
+  },
+
+  f32_exp_backward(begin: number, end: number, y: number, dy: number, dx: number, most: number): void {
+    const Y = real(y), dY = real(dy), dX = real(dx), limit = round(most);
+    for (let i = begin; i < end; i++) dX[i] = Y[i] < limit ? dY[i] * Y[i] : 0;
+  },
+
+  f32_leaky(begin: number, end: number, x: number, y: number, slope: number): void {
+    const X = real(x), Y = real(y), factor = round(slope);
+    for (let i = begin; i < end; i++) Y[i] = X[i] > 0 ? X[i] : factor * X[i];
+  },
+
+  f32_leaky_backward(begin: number, end: number, x: number, dy: number, dx: number, slope: number): void {
+    const X = real(x), dY = real(dy), dX = real(dx), factor = round(slope);
+    for (let i = begin; i < end; i++) dX[i] = X[i] > 0 ? dY[i] : factor * dY[i];
+  },
 });

@@ -31,6 +31,20 @@ function ciou(a: ArrayLike<number>, b: ArrayLike<number>, dy: number): { value: 
   return { value: iou - (rho2 / c2 + v * alpha), da: [x[0], y[0], x[1], y[1]], db: [x[2], y[2], x[3], y[3]] };
 }
 
+/** GIoU = I/U - (H - U)/H of one pair (arXiv:1902.09630) and dy times its gradients; U and H + 1e-16. Always in float64. */
+function giou(a: ArrayLike<number>, b: ArrayLike<number>, dy: number): { value: number; da: number[]; db: number[] } {
+  const [ax1, ay1, ax2, ay2] = [a[0], a[1], a[2], a[3]], [bx1, by1, bx2, by2] = [b[0], b[1], b[2], b[3]];
+  const w1 = ax2 - ax1, h1 = ay2 - ay1, w2 = bx2 - bx1, h2 = by2 - by1;
+  const overlapX = Math.min(ax2, bx2) - Math.max(ax1, bx1), overlapY = Math.min(ay2, by2) - Math.max(ay1, by1);
+  const iw = Math.max(overlapX, 0), ih = Math.max(overlapY, 0), inter = iw * ih, union = w1 * h1 + w2 * h2 - inter + 1e-16;
+  const cw = Math.max(ax2, bx2) - Math.min(ax1, bx1), ch = Math.max(ay2, by2) - Math.min(ay1, by1), hull = cw * ch + 1e-16;
+  const dunion = dy * (1 / hull - inter / (union * union)), dinter = dy / union - dunion, dhull = (-dy * union) / (hull * hull);
+  const diw = overlapX >= 0 ? dinter * ih : 0, dih = overlapY >= 0 ? dinter * iw : 0;
+  const x = axis(ax1, ax2, bx1, bx2, dunion * h1, dunion * h2, diw, dhull * ch, 0);
+  const y = axis(ay1, ay2, by1, by2, dunion * w1, dunion * w2, dih, dhull * cw, 0);
+  return { value: inter / union - (hull - union) / hull, da: [x[0], y[0], x[1], y[1]], db: [x[2], y[2], x[3], y[3]] };
+}
+
 /** Along one axis: from the gradients of both sizes, the overlap, the enclosing size and the distance of centres to those of [low1, high1, low2, high2]. */
 function axis(low1: number, high1: number, low2: number, high2: number, dsize1: number, dsize2: number, doverlap: number, denclosing: number, dcentre: number): number[] {
   const high = share(high1, high2), low = share(low2, low1); // the share of box 1 in min(high), in max(low)
@@ -129,6 +143,20 @@ export const loss = ({ real, round }: Machine) => {
       const dY = real(dy);
       for (let row = begin; row < end; row++) {
         const { da, db } = ciou(real(box1).subarray(4 * row), real(box2).subarray(4 * row), dY[row]);
+        if (dbox1) real(dbox1).set(da, 4 * row);
+        if (dbox2) real(dbox2).set(db, 4 * row);
+      }
+    },
+
+    f32_giou(begin: number, end: number, box1: number, box2: number, y: number): void {
+      const Y = real(y);
+      for (let row = begin; row < end; row++) Y[row] = giou(real(box1).subarray(4 * row), real(box2).subarray(4 * row), 0).value;
+    },
+
+    f32_giou_backward(begin: number, end: number, box1: number, box2: number, dy: number, dbox1: number, dbox2: number): void {
+      const dY = real(dy);
+      for (let row = begin; row < end; row++) {
+        const { da, db } = giou(real(box1).subarray(4 * row), real(box2).subarray(4 * row), dY[row]);
         if (dbox1) real(dbox1).set(da, 4 * row);
         if (dbox2) real(dbox2).set(db, 4 * row);
       }

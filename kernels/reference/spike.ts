@@ -33,6 +33,26 @@ export const spike = (machine: Machine) => {
       for (let i = begin; i < end; i++) S[i] = X[i] > 0 ? nearest(Math.min(X[i], 15)) : 0;
     },
 
+    spikes_add(begin: number, end: number, x: number, y: number, z: number): void {
+      const X = u8(x), Y = u8(y), Z = u8(z);
+      for (let i = begin; i < end; i++) Z[i] = (X[i] & 15) + (Y[i] & 15) | ((X[i] | Y[i]) & 16);
+    },
+
+    spikes_copy_columns(begin: number, end: number, x: number, ldx: number, y: number, ldy: number, width: number): void {
+      const X = u8(x), Y = u8(y);
+      for (let row = begin; row < end; row++) for (let i = 0; i < width; i++) Y[row * ldy + i] = X[row * ldx + i];
+    },
+
+    spikes_upsample_nearest(begin: number, end: number, x: number, y: number, H: number, W: number, C: number, factor: number): void {
+      const X = u8(x), Y = u8(y), OH = H * factor, OW = W * factor;
+      for (let row = begin; row < end; row++) {
+        const from = Math.floor(row / OH) * H + Math.floor((row % OH) / factor);
+        for (let ox = 0; ox < OW; ox++) {
+          for (let c = 0; c < C; c++) Y[(row * OW + ox) * C + c] = X[(from * W + Math.floor(ox / factor)) * C + c];
+        }
+      }
+    },
+
     spike_events(begin: number, end: number, s: number, events: number, spans: number, pixels: number, C: number): void {
       for (let run = begin; run < end; run++) listRun(machine, run * RUN, Math.min((run + 1) * RUN, pixels), s, events, spans, C);
     },

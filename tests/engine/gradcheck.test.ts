@@ -19,12 +19,14 @@ import * as matmul from "../../engine/ops/matmul.ts";
 import * as neuron from "../../engine/ops/neuron.ts";
 import * as norm from "../../engine/ops/norm.ts";
 import * as pool from "../../engine/ops/pool.ts";
+import * as rateNeuron from "../../engine/ops/rate-neuron.ts";
+import * as spikes from "../../engine/ops/spikes.ts";
 import * as winograd from "../../engine/ops/winograd.ts";
 import { readdirSync } from "node:fs";
 import { ilif, ilifGen1, integrateAndFire, leaky, parametricLeaky } from "../../nn/neurons.ts";
 import { atan, rectangular, sigmoid, triangular } from "../../nn/surrogates.ts";
 
-const FILES = { conv, depthwise, dispatch, elementwise, geometry, layout, loss, matmul, neuron, norm, pool, winograd };
+const FILES = { conv, depthwise, dispatch, elementwise, geometry, layout, loss, matmul, neuron, norm, pool, "rate-neuron": rateNeuron, spikes, winograd };
 
 type AnyOp = ((...args: any[]) => any) & { readonly spec: any };
 type Apply = (op: AnyOp, ...x: Tensor[]) => Tensor;
@@ -58,6 +60,11 @@ for (const shape of [[1], [3, 5], [2, 3, 17]]) {
   row(elementwise.sigmoid, show(shape), [shape]);
   row(elementwise.sum, show(shape), [shape]);
 }
+for (const shape of [[1], [3, 5], [2, 3, 17]]) {
+  row(elementwise.exp, show(shape), [shape], (f, x) => f(x, { most: 1000 }));
+  row(elementwise.leakyRelu, show(shape), [shape], (f, x) => f(x, { slope: 0.1 }));
+}
+row(elementwise.exp, "where a limit holds", [{ shape: [5], values: [-3, 0, 1.5, 1.7, 9] }], (f, x) => f(x, { most: 5 }));
 row(elementwise.add, "[3, 5] to itself", [[3, 5]], (f, x) => f(x, x));
 row(elementwise.sub, "[3, 5] from itself scaled", [[3, 5]], (f, x) => f(x, elementwise.scale(x, { by: 3 })));
 row(elementwise.mul, "[3, 5] with itself", [[3, 5]], (f, x) => f(x, x));
@@ -211,10 +218,37 @@ const boxes = (from: number) => ({ shape: [PAIRS.length, 4], values: PAIRS.flatM
 row(loss.ciou, "five pairs, both sides", [boxes(0), boxes(4)], (f, a, b) => f(a, b), ciouGradients);
 row(loss.ciou, "for the first box alone", [boxes(0)], (f, a) => f(a, tensor(drawn(boxes(4), new Random(0)).values, [5, 4])), ([a], u) => ciouGradients([a, Float64Array.from(drawn(boxes(4), new Random(0)).values)], u).slice(0, 1));
 
+row(loss.giou, "five pairs, both sides", [boxes(0), boxes(4)]);
+row(loss.giou, "for the first box alone", [boxes(0)], (f, a) => f(a, tensor(drawn(boxes(4), new Random(0)).values, [5, 4])));
+row(loss.giou, "for the second box alone", [boxes(4)], (f, b) => f(tensor(drawn(boxes(0), new Random(0)).values, [5, 4]), b));
+
 // ---- firing ----
 
 const identity: Reference = (_, u) => [u];
 row(neuron.spikesOf, "0..4", [{ shape: [2, 5], values: integers([2, 5]) }], (f, x) => layout.valuesOf(f(x, { D: 4 })), identity);
+
+/** An op on spikes has the gradients of the same op on the reals that they stand for. */
+function spikesRow(op: AnyOp, real: AnyOp, what: string, shapes: readonly Shape[], attributes?: object): void {
+  const given = attributes ? [attributes] : [], inputs = shapes.map((shape, i) => ({ shape, values: integers([sizeOf(shape) + i]).slice(i) }));
+  row(op, what, inputs, (f, ...x) => layout.valuesOf(f(...x.map((y) => neuron.spikesOf(y, { D: 4 })), ...given)),
+    (values, u) => gradientsOf((...x) => real(...x, ...given), inputs.map(({ shape }, i) => ({ shape, values: values[i] })), () => u).gradients);
+}
+for (const C of [1, 3, 17, 40]) {
+  spikesRow(spikes.addSpikes, elementwise.add, `${C} channels`, [[2, 3, C], [2, 3, C]]);
+  for (const other of [1, 5, 16]) spikesRow(spikes.concatSpikes, layout.concat, `${C} and ${other} channels`, [[2, 3, C], [2, 3, other]]);
+  for (const factor of [1, 2, 3]) spikesRow(spikes.upsampleSpikes, pool.upsampleNearest, `by ${factor}, ${C} channels`, [[2, 2, 3, C]], { factor });
+  for (const kernel of [1, 3, 5]) spikesRow(spikes.maxPoolSpikes, pool.maxPool2d, `${kernel}x${kernel}, ${C} channels`, [[2, 4, 3, C]], { kernel, stride: 1, padding: kernel >> 1 });
+}
+row(spikes.addSpikes, "to themselves", [{ shape: [2, 5], values: integers([2, 5]) }], (f, x) => { const s = neuron.spikesOf(x, { D: 4 }); return layout.valuesOf(f(s, s)); }, (_, u) => [u.map((value) => 2 * value)]);
+
+for (const [T, n] of [[1, 5], [4, 17]]) {
+  row(rateNeuron.fireByRate, show([T, n]), [[T, n], { shape: [], values: [0.5] }], (f, x, threshold) => f(layout.reshape(elementwise.add(x, tensor(new Float64Array(T * n).fill(0.25), [T, n])), [T, n]), threshold, { alpha: 0.5 }), ([x, [threshold]], u) => {
+    const of = (values: Float64Array, i: number): number => Array.from({ length: T }, (_, t) => values[t * n + i]).reduce((a, b) => a + b, 0);
+    const mean = Array.from({ length: n }, (_, i) => of(x, i) / T + 0.25), gathered = Array.from({ length: n }, (_, i) => of(u, i));
+    const above = gathered.reduce((sum, g, i) => sum + (mean[i] > threshold ? g : 0), 0);
+    return [x.map((_, k) => (mean[k % n] >= 0 && mean[k % n] <= threshold ? gathered[k % n] / T : 0)), Float64Array.of(0.001 * above)];
+  });
+}
 row(layout.valuesOf, "0..4", [{ shape: [3, 17], values: integers([3, 17]) }], (f, x) => f(neuron.spikesOf(x, { D: 4 })), identity);
 
 /**

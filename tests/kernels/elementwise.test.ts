@@ -21,6 +21,9 @@ const cases: { name: keyof Kernels; setup: (x: Float64Array, y: Float64Array) =>
   { name: "f32_scale", setup: (x) => pointwise([x], -1.625) },
   { name: "f32_axpy", setup: (x, y) => (bench) => { const X = bench.real(x), Y = bench.real(y); return { n: x.length, args: [X, Y, -1.625], writes: [reals(Y, x.length)] }; } },
   { name: "f32_sigmoid_backward", setup: (x, y) => pointwise([x, y]) },
+  { name: "f32_exp_backward", setup: (x, y) => pointwise([x, y], 0.25) },
+  { name: "f32_leaky", setup: (x) => pointwise([x], 0.1) },
+  { name: "f32_leaky_backward", setup: (x, y) => pointwise([x, y], 0.1) },
 ];
 
 /** Every pair of special values. */
@@ -84,5 +87,19 @@ describe("sigmoid", () => {
     const forward = (at: Float64Array): ArrayLike<number> => run(twin, "f32_sigmoid", pointwise([at]))[0];
     const [dx] = run(twin, "f32_sigmoid_backward", pointwise([Float64Array.from(forward(x)), dy]));
     expect(relativeError(dx, differences(forward, x, dy))).toBeLessThan(1e-8);
+  });
+});
+
+describe("exp", () => {
+  it("agrees with the reference and the twin at every size and split, and stops at its limit", () => {
+    for (const n of SIZES) expectAgreement(all, "f32_exp", pointwise([values(n, 6).map((x) => 8 * x)], 1000), { fast: 2.5e-7, twin: 2.5e-7 });
+    for (const bench of [...fast, plain, twin]) expectSame(run(bench, "f32_exp", pointwise([Float64Array.of(0, 7, 1e9, Infinity, NaN)], 1000))[0], [1, 1000, 1000, 1000, NaN], bench.loaded.build);
+  });
+
+  it("has the gradient that central differences find, and none beyond its limit", () => {
+    const x = values(17, 6), dy = values(17, 7), y = run(twin, "f32_exp", pointwise([x], 1.5))[0] as Float64Array;
+    const dx = run(twin, "f32_exp_backward", pointwise([y, dy], 1.5))[0];
+    expect(relativeError(dx, differences((at) => run(twin, "f32_exp", pointwise([at], 1.5))[0], x, dy))).toBeLessThan(1e-7);
+    expect(Array.from(y).some((value) => value === 1.5)).toBe(true);
   });
 });

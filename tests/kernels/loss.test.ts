@@ -135,7 +135,21 @@ describe("complete IoU", () => {
     for (const n of SIZES) {
       expectAgreement(all, "f32_ciou", forward(boxes(n, 1), boxes(n, 5)), { fast: 1.2e-7, twin: 1.2e-7 });
       expectAgreement(all, "f32_ciou_backward", backward(boxes(n, 1), boxes(n, 5), values(n, 9)), { fast: 1.2e-7, twin: 1.2e-7 });
+      expectAgreement(all, "f32_giou", forward(boxes(n, 1), boxes(n, 5)), { fast: 1.2e-7, twin: 1.2e-7 });
+      expectAgreement(all, "f32_giou_backward", backward(boxes(n, 1), boxes(n, 5), values(n, 9)), { fast: 1.2e-7, twin: 1.2e-7 });
     }
+  });
+
+  it("generalised is 1 for equal boxes, and by hand for two squares and for boxes apart", () => {
+    const a = [0, 0, 2, 2, /**/ 0, 0, 2, 2, /**/ 0, 0, 1, 1], b = [0, 0, 2, 2, /**/ 1, 1, 3, 3, /**/ 3, 0, 4, 1];
+    for (const bench of every) expect(relativeError(run(bench, "f32_giou", forward(a, b))[0], [1, 1 / 7 - 2 / 9, -2 / 4]), bench.loaded.build).toBeLessThan(2e-7);
+  });
+
+  it("generalised has the gradients that central differences find, of either box alone too", () => {
+    const n = 17, a = boxes(n, 1), b = boxes(n, 5), dy = values(n, 9), [da, db] = run(twin, "f32_giou_backward", backward(a, b, dy));
+    expect(relativeError(da, differences((x) => run(twin, "f32_giou", forward(x, b))[0], a, dy))).toBeLessThan(1e-7);
+    expect(relativeError(db, differences((y) => run(twin, "f32_giou", forward(a, y))[0], b, dy))).toBeLessThan(1e-7);
+    expectSame(run(twin, "f32_giou_backward", backward(a, b, dy, [false, true]))[0], db, "second alone");
   });
 
   it("is 1 for equal boxes, and by hand for two squares, for crossed bars and for boxes apart", () => {

@@ -54,6 +54,39 @@ describe("spike bytes", () => {
   });
 });
 
+describe("spikes made of spikes", () => {
+  /** Values 0..7, so that two of them fit a byte. */
+  const low = (n: number, density: number): Uint8Array => spikeBytes(n, density).map((byte, i) => (i % 3 ? byte & 23 : byte & 7));
+  const sum = (x: Uint8Array, y: Uint8Array): Setup => (bench) => { const z = bench.bytes(x.length); return { n: x.length, args: [bench.bytes(x), bench.bytes(y), z], writes: [bytes(z, x.length)] }; };
+
+  it("add up their values and keep a window open that one of them has, in every build, at every size and split", () => {
+    for (const n of SIZES) for (const density of DENSITIES) {
+      const x = low(n, density), y = low(n, 0.5).reverse();
+      expectAgreement(all, "spikes_add", sum(x, y), { twin: 0 });
+      for (const bench of every) expectSame(run(bench, "spikes_add", sum(x, y))[0], Array.from(x, (byte, i) => (byte & 15) + (y[i] & 15) + ((byte | y[i]) & 16)), bench.loaded.build);
+    }
+  });
+
+  it("are copied by columns and stay where they were between them", () => {
+    for (const width of [1, 3, 16, 17]) {
+      const ldx = width + 2, ldy = width + 5, rows = 7, x = spikeBytes(rows * ldx, 0.5);
+      const setup: Setup = (bench) => { const y = bench.bytes(new Uint8Array(rows * ldy).fill(9)); return { n: rows, args: [bench.bytes(x), ldx, y, ldy, width], writes: [bytes(y, rows * ldy)] }; };
+      expectAgreement(all, "spikes_copy_columns", setup, { twin: 0 });
+      for (const bench of every) expectSame(run(bench, "spikes_copy_columns", setup)[0], Array.from({ length: rows * ldy }, (_, i) => (i % ldy < width ? x[Math.floor(i / ldy) * ldx + (i % ldy)] : 9)), bench.loaded.build);
+    }
+  });
+
+  it("become factor x factor pixels each", () => {
+    for (const C of [1, 3, 16, 17]) for (const factor of [1, 2, 3]) {
+      const [B, H, W] = [2, 3, 2], x = spikeBytes(B * H * W * C, 0.5), n = x.length * factor ** 2;
+      const setup: Setup = (bench) => { const y = bench.bytes(n); return { n: B * H * factor, args: [bench.bytes(x), y, H, W, C, factor], writes: [bytes(y, n)] }; };
+      expectAgreement(all, "spikes_upsample_nearest", setup, { twin: 0 });
+      const wide = W * factor, want = Array.from({ length: n }, (_, i) => { const p = Math.floor(i / C), row = Math.floor(Math.floor(p / wide) / factor); return x[(row * W + Math.floor((p % wide) / factor)) * C + (i % C)]; });
+      for (const bench of every) expectSame(run(bench, "spikes_upsample_nearest", setup)[0], want, bench.loaded.build);
+    }
+  });
+});
+
 describe("event lists", () => {
   const CHANNELS = [1, 3, 8, 15, 16, 17, 31, 32, 40, 47, 48, 63, 64, 65, 79, 80, 128, 200];
   /** Slots are zeroed first, so that what a list does not use compares equal. */

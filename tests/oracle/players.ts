@@ -4,6 +4,8 @@ import { evaluationPlayers } from "./evaluation.ts";
 import type { Player } from "./play.ts";
 import { imagePlayers } from "./datasets-images.ts";
 import { readerPlayers } from "./datasets-readers.ts";
+import { snnYolov3HeadPlayers } from "./snn-yolov3-head.ts";
+import { snnYolov3NetworkPlayers } from "./snn-yolov3-network.ts";
 import { snnYolov3NeuronPlayers } from "./snn-yolov3-neurons.ts";
 import { networkPlayers } from "./spikeyolo-network.ts";
 import { trajectoryPlayers } from "./spikeyolo-trajectory.ts";
@@ -25,5 +27,6 @@ function together(...tables: readonly ReadonlyMap<string, Player>[]): Map<string
 }
 
 export const players: ReadonlyMap<string, Player> = together(
-  spikeyoloPlayers, networkPlayers, trajectoryPlayers, snnYolov3NeuronPlayers, readerPlayers, imagePlayers, eventPlayers, evaluationPlayers, torchFilePlayers,
+  spikeyoloPlayers, networkPlayers, trajectoryPlayers, snnYolov3NeuronPlayers, snnYolov3HeadPlayers, snnYolov3NetworkPlayers, readerPlayers, imagePlayers, eventPlayers, evaluationPlayers,
+  torchFilePlayers,
 );

@@ -1,5 +1,5 @@
 /** The integrate-and-fire cases of SNN-YOLOv3: soft and hard reset, in and out of the gradient, with the arctangent surrogate. Tensors are [T, N, C]. */
-import { backward, fire, fireFrom, tensor, valuesOf, type BinaryNeuron, type Tensor } from "../../engine/index.ts";
+import { backward, fire, fireByRate, fireFrom, reshape, tensor, valuesOf, type BinaryNeuron, type Tensor } from "../../engine/index.ts";
 import { integrateAndFire, Neurons } from "../../nn/neurons.ts";
 import { atan } from "../../nn/surrogates.ts";
 import { oneByOne } from "./neurons.ts";
@@ -45,4 +45,15 @@ function compareMembranes(c: OracleCase, check: Check, x: Tensor, neuron: Binary
   check.close("v_before_fire", charged.flat(), c.tensor("v_before_fire"), toleranceOf(c, "v"));
 }
 
-export const snnYolov3NeuronPlayers: ReadonlyMap<string, Player> = new Map([["if_neuron", ifNeuron]]);
+/** The first axis is T*N, T outermost. */
+const byRate: Player = { places: ["reference64", "reference", "best"], play: (c, check) => {
+  const { T, v_threshold, alpha_threshold_factor: alpha } = c.params, { out, grad } = c.record.tolerance;
+  const x = tensorOf(c.tensor("x"), true), threshold = tensor([v_threshold], [], { requiresGrad: true }), [TN, ...rest] = x.shape;
+  const y = fireByRate(reshape(x, [T, TN / T, ...rest]), threshold, { alpha }), upstream = c.tensor("grad_out");
+  check.close("out", y.data, c.tensor("out"), { rtol: 0, atol: out.abs });
+  backward(y, [tensor(upstream.data, y.shape)]);
+  check.close("grad_x", x.grad!.data, c.tensor("grad_x"), { rtol: 0, atol: grad.abs });
+  check.close("grad_vth", threshold.grad!.data, c.tensor("grad_vth"), { rtol: 0, atol: grad.abs });
+} };
+
+export const snnYolov3NeuronPlayers: ReadonlyMap<string, Player> = new Map([["if_neuron", ifNeuron], ["rate_if_neuron", byRate]]);
