@@ -144,7 +144,7 @@ class Machine {
   private u32(): number { return this.view.getUint32(this.skip(4), true); }
   private u64(): number {
     const n = this.view.getBigUint64(this.skip(8), true);
-    return n > 2n ** 52n ? this.fail(`claims ${n} bytes`) : Number(n);
+    return n > BigInt(Number.MAX_SAFE_INTEGER) ? this.fail(`claims ${n} bytes`) : Number(n);
   }
 
   private protocol(version: number): void { if (version < 2 || version > 5) this.fail(`is of protocol ${version}, expected 2 to 5`); }
