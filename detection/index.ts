@@ -2,6 +2,7 @@
 export { SpikeYOLO, spikeYOLO, type DetectorInput, type SpikeYOLOConfig, type SpikeYOLOSize } from "./spikeyolo.ts";
 export { cocoAnchors, SNNYOLOv3, snnYOLOv3, type SNNYOLOv3Config } from "./snn-yolov3.ts";
 export { type Detector } from "./detector.ts";
+export { families, familyOf, networks, newDetector, titleOf, type DetectorRecord, type Family, type FamilyName, type NetworkName, type SNNYOLOv3Record, type SpikeYOLORecord } from "./families.ts";
 export { decodeAnchors, scoredBoxes, type AnchorBox, type AnchorPrediction } from "./anchor-head.ts";
 export { findAnchors, type AnchorSearch, type FoundAnchors } from "./anchors.ts";
 export { anchorGains, anchorLoss, assignAnchors, type AnchorAssignment, type AnchorLoss, type AnchorLossOptions } from "./anchor-loss.ts";

@@ -164,6 +164,8 @@ export class SNNYOLOv3 extends Module {
     return { ...parts, dfl: objectness };
   }
 
+  outputs({ heads }: AnchorPrediction): readonly Tensor[] { return heads; }
+
   private layers(input: DetectorInput): AnchorPrediction {
     const running: Running = this.config.checkpointing ? checkpoint : (part) => part();
     const cell = (one: ConvCell, x: Value): Value => running(() => one.forward(x));
