@@ -101,6 +101,8 @@ const optional = ([expected, holds]: Rule): Rule => [expected, (x) => x === unde
 const RECIPE: { readonly [K in keyof Required<Omit<TrainRecipe, "ema" | "gains">>]: Rule } = {
   lr0: from(0, 10), lrf: from(0, 1), momentum: from(1e-6, 1), weightDecay: from(0, 1), warmupEpochs: from(0, 100_000), warmupMomentum: from(0, 1), warmupBiasLr: from(0, 10),
   nbs: whole(1, 1_000_000), batch: whole(1, 4096), epochs: whole(1, 100_000), clip: from(1e-6, 1e9),
+  mostWarmupIterations: optional(whole(0, 1_000_000)), gatherFrom: optional(whole(0, 100_000)), gather: optional(["sum or mean", (x) => x === "sum" || x === "mean"]),
+  decaying: optional(["a list of weight, bias, norm", (x) => Array.isArray(x) && x.every((role) => ["weight", "bias", "norm"].includes(role as string))]),
   cosine: optional(either), warmupFrom: optional(from(0, 1)), oneEpochLate: optional(either), minWarmupIterations: optional(whole(0, 1_000_000)),
 };
 const EMA_RULES: Readonly<Record<string, Rule>> = { decay: optional(from(0, 1)), tau: optional(from(1e-6, 1e9)) };
