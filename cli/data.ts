@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { batches, coco, cocoSplits, gen1Frames, gen1Splits, shapes, voc, yolo, type Batch, type BatchOptions, type DetectionSet, type EventBatch, type FrameProtocol } from "../datasets/index.ts";
-import type { TrainingBatch, TrainingData } from "../detection/index.ts";
+import type { TrainingData } from "../detection/index.ts";
 import { augmentOf, framesOf, readingOf, type Settings } from "./recipes.ts";
 import { Interrupted, refusing, UserError } from "./user-error.ts";
 
@@ -110,14 +110,7 @@ export function trainingData(train: OpenSet, val: OpenSet, settings: Settings): 
   if (batch > usable) throw new UserError(`train: batch is ${batch}, but ${train.name} has ${usable} usable pictures; give batch=${Math.max(usable, 1)} or less`);
   return {
     batchesPerEpoch: Math.ceil(usable / batch),
-    async *train(epoch, from): AsyncGenerator<TrainingBatch, void, undefined> {
-      let number = from;
-      for await (const next of breathing(train.batches({ batch, imgsz, shuffle: true, seed, epoch, augment: augmentOf(settings, epoch), from, ...reading }))) {
-        number++;
-        yield next;
-      }
-      if (number === 0) throw new UserError(`train: fewer than ${batch} pictures of ${train.name} can be read (${train.problems.at(-1) ?? "no problem is known"}); give a smaller batch`);
-    },
+    train: (epoch, from) => breathing(train.batches({ batch, imgsz, shuffle: true, seed, epoch, augment: augmentOf(settings, epoch), from, ...reading })),
     validation: () => inOrder(val, settings),
   };
 }

@@ -24,7 +24,7 @@ describe("options", () => {
     expect(refusal("train", "imgzs=96")).toBe('train: unknown option "imgzs"; did you mean "imgsz"?');
     expect(refusal("train", "--epochs=3")).toBe('train: unknown option "--epochs"; write epochs=...');
     expect(refusal("train", "conf=0.5")).toBe('train: unknown option "conf", which belongs to predict');
-    expect(refusal("val", "colour=red")).toBe('val: unknown option "colour"; the options are weights, data, split, metric, imgsz, batch, fold, T, D, neuron, arithmetic, out');
+    expect(refusal("val", "colour=red")).toBe('val: unknown option "colour"; the options are weights, data, split, metric, energy, imgsz, batch, threads, fold, T, D, neuron, arithmetic, out');
   });
 
   test("names of other things are not options", () => {
