@@ -33,6 +33,8 @@ export interface SpikeYOLOConfig extends SpikeYOLOSize {
   readonly checkpointing: boolean;
   /** How outputs of convolutions are kept for the backward pass: "f16" takes half the memory, its gradients have errors of some 1e-3. */
   readonly activations: Kept;
+  /** How many of the reference's 27 layers, from the first, keep their weights and statistics in training: 10 are all before the neck. */
+  readonly freeze: number;
   /** Seed of the initial weights. */
   readonly seed: number;
 }
@@ -50,10 +52,16 @@ export const spikeYOLO = {
   tiny: { depth: 0.17, width: 0.125, maxChannels: 1024, lastRatio: 1 },
 } as const satisfies Record<string, SpikeYOLOSize>;
 
-const defaults = { classes: 80, T: 1, D: 4, norm: { eps: 1e-3, momentum: 0.03 }, checkpointing: false, activations: "f32" as Kept, seed: 0 };
+const defaults = { classes: 80, T: 1, D: 4, norm: { eps: 1e-3, momentum: 0.03 }, checkpointing: false, activations: "f32" as Kept, freeze: 0, seed: 0 };
 
 /** Strides of the three levels at which objects are found. */
 export const STRIDES = [8, 16, 32] as const;
+
+/** Where the stages stand in the reference's list; the numbers between are of layers without weights. */
+export const LAYERS = {
+  stem: 1, stage2: 2, down3: 3, stage3: 4, down4: 5, stage4: 6, down5: 7, stage5: 8, pool5: 9, lateral5: 10, topDown4: 12, lateral4: 14, topDown3: 16, lateral3: 18,
+  out3: 19, down3to4: 20, out4: 22, down4to5: 23, out5: 25, head: 26,
+} as const satisfies Partial<Record<keyof SpikeYOLO, number>>;
 
 /** How many blocks a stage of `n` has at this depth. The reference rounds half to even. */
 export function repeats(n: number, depth: number): number {
@@ -64,7 +72,10 @@ export function repeats(n: number, depth: number): number {
 
 const times = <M>(n: number, make: () => M): M[] => Array.from({ length: n }, make);
 
-interface Block { forward(x: Tensor): Tensor }
+interface Block { readonly frozen: boolean; forward(x: Tensor): Tensor }
+
+/** A block that stands still has nothing to remember: only such are before it. */
+const past = (block: Block, x: Tensor): Tensor => (block.frozen ? noGrad(() => block.forward(x)) : block.forward(x));
 
 const upsample = (x: Tensor): Tensor => perTimestep(x, (frames) => upsampleNearest(frames, { factor: 2 }));
 
@@ -127,6 +138,7 @@ export class SpikeYOLO extends Module {
     this.head = new DetectHead(classes, [c2, c3, c4], STRIDES, options);
     if (!host().rehearsal) this.initialize(new Random(this.config.seed));
     this.head.initializeBiases();
+    for (const [field, layer] of Object.entries(LAYERS) as [keyof typeof LAYERS, number][]) if (layer < this.config.freeze) [this[field]].flat().forEach((part) => part.freeze());
   }
 
   /** Raw predictions of the three levels, averaged over time. */
@@ -134,18 +146,18 @@ export class SpikeYOLO extends Module {
 
   private layers(input: DetectorInput): Prediction {
     const x = this.sequence(input);                                  // [T, B, H, W, 3]          shapes at width 0.5
-    const p2 = this.through(this.stage2, this.stem.forward(x));           // [T, B, H/4,  W/4,   64]
-    const p3 = this.through(this.stage3, this.down3.forward(p2));         // [T, B, H/8,  W/8,  128]
-    const p4 = this.through(this.stage4, this.down4.forward(p3));         // [T, B, H/16, W/16, 256]
-    const p5 = this.pool5.forward(this.through(this.stage5, this.down5.forward(p4))); // [T, B, H/32, W/32, 512]
+    const p2 = this.through(this.stage2, past(this.stem, x));               // [T, B, H/4,  W/4,   64]
+    const p3 = this.through(this.stage3, past(this.down3, p2));         // [T, B, H/8,  W/8,  128]
+    const p4 = this.through(this.stage4, past(this.down4, p3));         // [T, B, H/16, W/16, 256]
+    const p5 = past(this.pool5, this.through(this.stage5, past(this.down5, p4))); // [T, B, H/32, W/32, 512]
 
-    const l5 = this.lateral5.forward(p5);                            // [T, B, H/32, W/32, 256]
+    const l5 = past(this.lateral5, p5);                            // [T, B, H/32, W/32, 256]
     const t4 = concat(this.through([this.topDown4], upsample(l5)), p4);      // [T, B, H/16, W/16, 512]
-    const l4 = this.lateral4.forward(t4);                            // [T, B, H/16, W/16, 128]
+    const l4 = past(this.lateral4, t4);                            // [T, B, H/16, W/16, 128]
     const t3 = concat(this.through([this.topDown3], upsample(l4)), p3);      // [T, B, H/8,  W/8,  256]
-    const n3 = this.through([this.out3], this.lateral3.forward(t3));         // [T, B, H/8,  W/8,  128]
-    const n4 = this.through([this.out4], concat(this.down3to4.forward(n3), l4)); // [T, B, H/16, W/16, 256]
-    const n5 = this.through([this.out5], concat(this.down4to5.forward(n4), l5)); // [T, B, H/32, W/32, 512]
+    const n3 = this.through([this.out3], past(this.lateral3, t3));         // [T, B, H/8,  W/8,  128]
+    const n4 = this.through([this.out4], concat(past(this.down3to4, n3), l4)); // [T, B, H/16, W/16, 256]
+    const n5 = this.through([this.out5], concat(past(this.down4to5, n4), l5)); // [T, B, H/32, W/32, 512]
     return this.head.forward([n3, n4, n5]);
   }
 
@@ -159,7 +171,7 @@ export class SpikeYOLO extends Module {
   /** A stage: blocks one after the other. */
   private through(blocks: readonly Block[], x: Tensor): Tensor {
     const { checkpointing } = this.config;
-    return lean(() => blocks.reduce((y, block) => (checkpointing ? checkpoint(() => block.forward(y)) : block.forward(y)), x));
+    return lean(() => blocks.reduce((y, block) => (checkpointing && !block.frozen ? checkpoint(() => block.forward(y)) : past(block, y)), x));
   }
 
   /** Decoded boxes and class scores, without gradients: [B, A, 4 + classes], centre x, centre y, width, height in pixels, then scores 0..1. */
