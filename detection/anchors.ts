@@ -3,7 +3,18 @@
  * one corner, and a cluster is where the mean of its sizes is.
  */
 import { Random } from "../engine/index.ts";
+import { FormatError } from "../nn/safetensors.ts";
 import type { AnchorBox } from "./anchor-head.ts";
+
+/** Of each head, the coarsest first. */
+export type Anchors = readonly (readonly AnchorBox[])[];
+
+/** Refuses anchors that no search would have found, such as those of a file: a list for each of so many heads, of pairs of pixels. */
+export function expectAnchors(anchors: unknown, heads = 3): asserts anchors is Anchors {
+  const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []), side = (x: unknown): boolean => typeof x === "number" && x > 0 && x <= 65_536;
+  const good = list(anchors).length === heads && list(anchors).every((head) => list(head).length >= 1 && list(head).length <= 32 && list(head).every((box) => list(box).length === 2 && list(box).every(side)));
+  if (!good) throw new FormatError(`checkpoint: anchors are ${JSON.stringify(anchors)?.slice(0, 80)}, expected ${heads} lists of widths and heights in pixels`, 8);
+}
 
 export interface AnchorSearch {
   /** Heads, the coarsest first, and anchors of each. */
@@ -16,7 +27,7 @@ export interface AnchorSearch {
 
 export interface FoundAnchors {
   /** Whole pixels, by area: the largest for the first head. */
-  readonly anchors: readonly (readonly AnchorBox[])[];
+  readonly anchors: Anchors;
   /** Mean IoU of the sizes with their nearest anchor. */
   readonly meanIoU: number;
 }

@@ -108,7 +108,11 @@ export class SNNYOLOv3 extends Module {
   readonly config: SNNYOLOv3Config;
   // in darknet's order, which its weight files rely on
   readonly stem: ConvCell;
-  readonly stages: DarknetStage[];
+  readonly stage2: DarknetStage;
+  readonly stage4: DarknetStage;
+  readonly stage8: DarknetStage;
+  readonly stage16: DarknetStage;
+  readonly stage32: DarknetStage;
   readonly head32: AnchorHead;
   readonly lateral16: ConvCell;
   readonly head16: AnchorHead;
@@ -131,7 +135,7 @@ export class SNNYOLOv3 extends Module {
     const out = (head: number): number => anchors[head].length * (5 + classes), [, , , c8, c16, c32] = channels;
 
     this.stem = new ConvCell(3, channels[0], 3, 1, options);
-    this.stages = depth.map((blocks, i) => new DarknetStage(channels[i], channels[i + 1], channels[i], blocks, options));
+    [this.stage2, this.stage4, this.stage8, this.stage16, this.stage32] = depth.map((blocks, i) => new DarknetStage(channels[i], channels[i + 1], channels[i], blocks, options));
     this.head32 = new AnchorHead(c32, c32 / 2, out(0), spp, options);
     this.lateral16 = new ConvCell(c32 / 2, c16 / 2, 1, 1, options);
     this.head16 = new AnchorHead(c16 / 2 + c16, c16 / 2, out(1), false, options);
@@ -170,11 +174,11 @@ export class SNNYOLOv3 extends Module {
     const running: Running = this.config.checkpointing ? checkpoint : (part) => part();
     const cell = (one: ConvCell, x: Value): Value => running(() => one.forward(x));
     const s1 = running(() => this.encoded(input));                    // [T, B, H,    W,      32]     shapes at width 1
-    const s2 = this.stages[0].forward(s1, running);                   // [T, B, H/2,  W/2,    64]
-    const s4 = this.stages[1].forward(s2, running);                   // [T, B, H/4,  W/4,   128]
-    const s8 = this.stages[2].forward(s4, running);                   // [T, B, H/8,  W/8,   256]
-    const s16 = this.stages[3].forward(s8, running);                  // [T, B, H/16, W/16,  512]
-    const s32 = this.stages[4].forward(s16, running);                 // [T, B, H/32, W/32, 1024]
+    const s2 = this.stage2.forward(s1, running);                      // [T, B, H/2,  W/2,    64]
+    const s4 = this.stage4.forward(s2, running);                      // [T, B, H/4,  W/4,   128]
+    const s8 = this.stage8.forward(s4, running);                      // [T, B, H/8,  W/8,   256]
+    const s16 = this.stage16.forward(s8, running);                    // [T, B, H/16, W/16,  512]
+    const s32 = this.stage32.forward(s16, running);                   // [T, B, H/32, W/32, 1024]
 
     const coarse = this.head32.forward(s32, running);                 // tip [T, B, H/32, W/32, 512]
     const middle = this.head16.forward(join(doubled(cell(this.lateral16, coarse.tip)), s16), running); // tip [T, B, H/16, W/16, 256]

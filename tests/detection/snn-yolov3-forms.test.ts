@@ -43,7 +43,7 @@ describe("the forms of SNN-YOLOv3", () => {
 
 test("a profile names its layers, its neuron and its kernels, and counts the first convolution once for a picture that is shown T times", () => {
   const { layers, total } = profile(model, images, { turns: 1 }), [stem, ...rest] = layers;
-  expect(layers.map(({ name }) => name).slice(0, 5)).toEqual(["stem.conv", "stages.0.down.conv", "stages.0.blocks.0.reduce.conv", "stages.0.blocks.0.expand.conv", "stages.1.down.conv"]);
+  expect(layers.map(({ name }) => name).slice(0, 5)).toEqual(["stem.conv", "stage2.down.conv", "stage2.blocks.0.reduce.conv", "stage2.blocks.0.expand.conv", "stage4.down.conv"]);
   expect(stem.spikes).toBeUndefined();
   expect(stem.macs).toBe(27 * 8 * S * S);
   expect(rest[0].macs).toBe((3 * 9 * 8 * 16 * S * S) / 4);
