@@ -8,7 +8,8 @@
  *   threads    two threads against one
  *   step       a training step of the default network, at initialisation or as a run left it: step weights=RUN
  *   model      SpikeYOLO-n: forward and training step, by each way of convolving spikes
- *   network    SpikeYOLO-n beside eager PyTorch: forward, and forward with backward
+ *   network    SpikeYOLO-n and `small` beside eager PyTorch: forward, and forward with backward (network small: that one alone)
+ *   bccd       a training run on BCCD beside the log of the reference's: the first iterations from its initial weights, and the epochs of runs=RUN,RUN
  *   footprint  memory of a training step of SpikeYOLO-n: kept for backward, linear memory, process
  *   winograd   input gradients by Winograd and of strided convolutions, against taps
  *   masked     input gradients of 1x1 convolutions through open windows alone, against the dense product
@@ -34,6 +35,7 @@ const BENCHES: Record<string, () => Promise<{ run(args: readonly string[]): Prom
   threads: () => import("./threads.ts"),
   step: () => import("./step.ts"),
   network: () => import("./peers/network.ts"),
+  bccd: () => import("./bccd.ts"),
   winograd: () => import("./winograd.ts"),
   masked: () => import("./masked.ts"),
   integers: () => import("./integers.ts"),
