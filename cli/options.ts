@@ -89,7 +89,7 @@ export const commands = {
       hsv_v: option(share, `brightness (${varied("value")})`),
       fliplr: option(share, `chance of left for right (${varied("flip")})`),
       flipud: option(share, `chance of top for bottom (${varied("upsideDown")})`),
-      workers: option(whole(0, 64), "threads for pictures of data= (half of all, up to 4)"),
+      workers: option(whole(0, 64), "threads that read data= ahead (half of all, up to 4)"),
       cache: option(switched, "keep pictures of data= in memory, while half is free (false)"),
       strict: option(switched, "end at a broken picture of data= (false)"),
       name: option(name, "run folder runs/NAME (train, then train2, ...)"),
