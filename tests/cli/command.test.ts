@@ -44,7 +44,7 @@ beforeAll(async () => {
 });
 
 test.skipIf(process.platform === "win32")("the built program can be run by its name, as npx does", async () => {
-  const { code, out } = await run([program, "help", "check"]);
+  const { code, out } = await run([program, "check", "--help"]);
   expect([code, out]).toEqual([0, expect.stringMatching(/^spiketrain check key=value/)]);
 });
 
