@@ -130,11 +130,12 @@ export const commands = {
     },
   },
   predict: {
-    does: "find objects in pictures and draw them",
+    does: "find objects in pictures, or in recordings of events, and draw them",
     options: {
       weights: checkpoint,
-      source: option(path, "a picture or a folder of pictures, JPEG, PNG or WebP"),
+      source: option(path, "a picture (JPEG, PNG, WebP), a recording (NAME_td.dat), or a folder of either"),
       conf: option(real(0, 1), "least score of a detection (0.25)"),
+      every: option(real(1, 100_000), "recordings: milliseconds from frame to frame (one window)"),
       form: option(oneOf("real", "integer", "binary"), "float32 sums, or exact ones of spikes (integer)"),
       fold,
       ...timing,

@@ -16,11 +16,23 @@ const MOST = 1000;
 export function remember(places: Set<number>, byte: number): void { if (places.size < MOST) places.add(byte); }
 
 /** What two readers of one file found. */
-export function joined(a: EventFlaws, b: EventFlaws): EventFlaws {
+function joined(a: EventFlaws, b: EventFlaws): EventFlaws {
   const both = { ...b, off: new Set(a.off), backward: new Set(a.backward) };
   for (const byte of b.off) remember(both.off, byte);
   for (const byte of b.backward) remember(both.backward, byte);
   return both;
+}
+
+/** The flaws of many files. */
+export class FlawsOfFiles {
+  private readonly found = new Map<string, { name: string; flaws: EventFlaws }>();
+
+  add({ path, name }: { readonly path: string; readonly name: string }, flaws: EventFlaws): void {
+    const known = this.found.get(path);
+    this.found.set(path, { name, flaws: known ? joined(known.flaws, flaws) : flaws });
+  }
+
+  get sentences(): string[] { return [...this.found.values()].flatMap(({ name, flaws }) => flawsSaid(name, flaws)); }
 }
 
 /** One sentence for each kind. */

@@ -1,5 +1,5 @@
 /** Gen1 recordings -> frames of every time that has boxes. Boxes are read when the set is opened, events when a sample is asked for. */
-import { flawsSaid, joined, type EventFlaws } from "./event-flaws.ts";
+import { FlawsOfFiles } from "./event-flaws.ts";
 import { protocolOf, type FrameProtocol } from "./event-frames.ts";
 import { eventSet, type EventSet } from "./event-set.ts";
 import { BrokenFile } from "./file.ts";
@@ -35,17 +35,16 @@ export async function gen1Frames(path: string, { split, ...frames }: Gen1FramesO
   }
   if (moments.length === 0) throw new Error(`${name}: none of its ${recordings.length} recordings has a box that can be read${problems.list.length > 0 ? ` (first problem: ${problems.list[0]})` : ""}`);
 
-  const flaws = new Map<Recording, EventFlaws>();
+  const flaws = new FlawsOfFiles();
   return eventSet({
     name, classes, size: moments.length,
-    get problems() { return [...unpaired, ...problems.list, ...[...flaws].flatMap(([{ file }, found]) => flawsSaid(file.name, found))]; },
+    get problems() { return [...unpaired, ...problems.list, ...flaws.sentences]; },
     moment(index) {
       const { recording: { name, file }, time, boxes } = moments[index];
       return { name: `${name} at ${time} us`, recording: name, time, boxes, from: file };
     },
     told(index, { broken, flaws: found }) {
-      const { recording } = moments[index], known = flaws.get(recording);
-      if (found) flaws.set(recording, known ? joined(known, found) : found);
+      if (found) flaws.add(moments[index].recording.file, found);
       if (broken !== undefined) problems.add(`gen1: ${broken}; what is labelled in the recording is skipped`);
     },
   }, protocol);
