@@ -102,7 +102,7 @@ export const commands = {
       hsv_v: option(share, `brightness (${varied("value")})`),
       fliplr: option(share, `chance of left for right (${varied("flip")})`),
       flipud: option(share, `chance of top for bottom (${varied("upsideDown")})`),
-      workers: option(whole(0, 64), "threads for pictures of data= (half of all, up to 4)"),
+      workers: option(whole(0, 64), "threads that read data= ahead (half of all, up to 4)"),
       cache: option(switched, "keep pictures of data= in memory, while half is free (false)"),
       strict: option(switched, "end at a broken picture of data= (false)"),
       name: option(name, "run folder runs/NAME (train, then train2, ...)"),
@@ -146,11 +146,12 @@ export const commands = {
     },
   },
   predict: {
-    does: "find objects in pictures and draw them",
+    does: "find objects in pictures, or in recordings of events, and draw them",
     options: {
       weights: checkpoint,
-      source: option(path, "a picture or a folder of pictures, JPEG, PNG or WebP"),
+      source: option(path, "a picture (JPEG, PNG, WebP), a recording (NAME_td.dat), or a folder of either"),
       conf: option(real(0, 1), "least score of a detection (0.25)"),
+      every: option(real(1, 100_000), "recordings: milliseconds from frame to frame (one window)"),
       form: option(oneOf("real", "integer", "binary"), "float32 sums, or exact ones of spikes (integer)"),
       threads,
       fold,

@@ -43,6 +43,11 @@ beforeAll(async () => {
   if (code !== 0) throw new Error(err);
 });
 
+test.skipIf(process.platform === "win32")("the built program can be run by its name, as npx does", async () => {
+  const { code, out } = await run([program, "check", "--help"]);
+  expect([code, out]).toEqual([0, expect.stringMatching(/^spiketrain check key=value/)]);
+});
+
 describe("spiketrain train", () => {
   test("trains, validates and reports, and leaves its run folder", async () => {
     const { code, out, err } = await spiketrain(["train", ...TINY, "epochs=2", "seed=7", "arithmetic=strict", `out=${at("whole")}`]);
