@@ -5,7 +5,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { readRegular } from "../datasets/file.ts";
 import { BrokenImage, decodeImage, encodePng, fit, letterbox, toPicture, type Picture } from "../datasets/index.ts";
 import { host, retrying } from "../engine/index.ts";
-import { foldFor, predict, predictionNms, type Detection, type Folding, type InferenceForm, type SpikeYOLO } from "../detection/index.ts";
+import { foldFor, predict, predictionNms, type Detection, type Detector, type Folding, type InferenceForm } from "../detection/index.ts";
 import type { Values } from "./options.ts";
 import { drawScene, zoomOf } from "./picture.ts";
 import type { Progress } from "./progress.ts";
@@ -62,7 +62,7 @@ function imagesOf(picture: Picture, side: number) {
 }
 
 /** Detections in pixels of the picture, whatever its size. */
-export function detect(model: SpikeYOLO, picture: Picture, side: number, confidence: number, form: InferenceForm = "integer"): Detection[] {
+export function detect(model: Detector, picture: Picture, side: number, confidence: number, form: InferenceForm = "integer"): Detection[] {
   const { placement, images } = imagesOf(picture, side);
   const [detections] = predict(model, images, { form, nms: { ...predictionNms, confidence } });
   const { scale, left, top } = placement, { width, height } = picture;

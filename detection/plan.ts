@@ -1,7 +1,7 @@
 /** How much memory training will take, known before anything runs. */
 import { add, backward, bceWithLogits, empty, OutOfMemoryError, rehearse, scope, sigmoid, sum, withSpikePath } from "../engine/index.ts";
 import { tensorsOf } from "../nn/checkpoint.ts";
-import { SpikeYOLO, type SpikeYOLOConfig, type SpikeYOLOSize } from "./spikeyolo.ts";
+import { newDetector, type DetectorRecord } from "./families.ts";
 
 /** Bytes of the linear memory after a training step. */
 export interface MemoryPlan {
@@ -16,7 +16,7 @@ export interface MemoryPlan {
   readonly total: number;
 }
 
-export interface PlannedTraining { readonly model: SpikeYOLOSize & Partial<SpikeYOLOConfig>; readonly batch: number; readonly imgsz: number }
+export interface PlannedTraining { readonly model: DetectorRecord; readonly batch: number; readonly imgsz: number }
 
 /** Larger than what one linear memory can be. */
 const ENDLESS: MemoryPlan = { parameters: NaN, optimizer: NaN, activations: NaN, workspace: NaN, total: Infinity };
@@ -36,12 +36,12 @@ export function planTraining(training: PlannedTraining): MemoryPlan {
 
 function rehearseStep({ model: config, batch, imgsz }: PlannedTraining): MemoryPlan {
   return rehearse((memory) => {
-    const model = new SpikeYOLO(config), parameters = memory.persistentBytes;
+    const model = newDetector(config), parameters = memory.persistentBytes;
     for (const { size } of tensorsOf(model).values()) memory.persistent(4 * size); // averages
     const activations = scope(() => {
-      const { box, classes } = model.forward(empty([batch, imgsz, imgsz, 3])), held = memory.inUse - memory.persistentBytes;
-      sigmoid(classes); // the assigner's scores
-      backward(add(sum(bceWithLogits(classes, empty(classes.shape))), sum(box)));
+      const outputs = model.outputs(model.forward(empty([batch, imgsz, imgsz, 3]))), held = memory.inUse - memory.persistentBytes;
+      for (const output of outputs) sigmoid(output); // what assigning objects looks at
+      backward(outputs.map((output) => sum(bceWithLogits(output, empty(output.shape)))).reduce((a, b) => add(a, b)));
       return held;
     });
     for (const { size } of model.parameters()) memory.persistent(4 * size); // momentum

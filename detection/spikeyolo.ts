@@ -164,6 +164,10 @@ export class SpikeYOLO extends Module {
   /** The loss of raw predictions against the objects of their batch. */
   loss(prediction: Prediction, boxes: BoxTargets, gains?: LossGains): DetectionLoss { return detectionLoss(prediction, boxes, gains); }
 
+  outputs({ box, classes }: Prediction): readonly Tensor[] { return [box, classes]; }
+
+  get neuron(): Neuron { return this.config.neuron; }
+
   /** A stage: blocks one after the other. */
   private through(blocks: readonly Block[], x: Tensor): Tensor {
     const { checkpointing } = this.config;

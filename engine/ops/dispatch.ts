@@ -156,7 +156,15 @@ function gathers(s: Spikes, weight: Tensor, g: Geometry, pass: "forward" | "dw")
   return now;
 }
 
-const crossoverOf = (crossovers: Crossovers, { taps }: Geometry, pass: "forward" | "dw"): number => crossovers[pass][taps === 1 ? "pointwise" : "wider"];
+/**
+ * Channels that repay gathering: what a pixel's list costs is shared by those of one side, and sums stand in panels of 32 on the other, half of which may be
+ * idle in the forward pass and none for the weights. Of narrower layers only nearly silent ones gather.
+ */
+const FEW = 16, PANEL = 32, SILENT = 0.05;
+
+function crossoverOf(crossovers: Crossovers, { taps, C, out }: Geometry, pass: "forward" | "dw"): number {
+  return C < FEW || out < (pass === "forward" ? FEW : PANEL) ? SILENT : crossovers[pass][taps === 1 ? "pointwise" : "wider"];
+}
 
 /** Tells the observer, if there is one. */
 export function seen<K extends string>(pass: Pass, weight: Tensor, { kh, kw }: Geometry, kernel: K): K {
