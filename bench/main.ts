@@ -10,7 +10,6 @@
  *   model      SpikeYOLO-n: forward and training step, by each way of convolving spikes
  *   network    SpikeYOLO-n and `small` beside eager PyTorch: forward, and forward with backward (network small: that one alone)
  *   bccd       a training run on BCCD beside the log of the reference's: the first iterations from its initial weights, and the epochs of runs=RUN,RUN
- *   network    SpikeYOLO-n beside eager PyTorch: forward, and forward with backward
  *   yolov3     SNN-YOLOv3 at full size, 416 x 416 in four timesteps: a picture as dispatched and forced dense, and the memory of the process
  *   decoding   SNN-YOLOv3 on embedded pictures: current mean decoding against rate decoding, mAP over epochs
  *   footprint  memory of a training step of SpikeYOLO-n: kept for backward, linear memory, process
