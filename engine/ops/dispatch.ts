@@ -157,12 +157,11 @@ function gathers(s: Spikes, weight: Tensor, g: Geometry, pass: "forward" | "dw")
 }
 
 /** Channels, on either side, that repay what a pixel's list costs; of narrower layers only nearly silent ones gather. */
-const FEW = 16, SILENT = 0.05;
+const FEW = 16, SILENT = 0.05, narrow = ({ C, out }: Geometry): boolean => C < FEW || out < FEW;
 
 /** The gradient of strided weights walks the lists of all pixels for the few outputs that there are. */
-function crossoverOf(crossovers: Crossovers, { taps, C, out, stride }: Geometry, pass: "forward" | "dw"): number {
-  if (C < FEW || out < FEW) return SILENT;
-  return crossovers[pass][taps === 1 ? "pointwise" : "wider"] / (pass === "dw" ? stride * stride : 1);
+function crossoverOf(crossovers: Crossovers, g: Geometry, pass: "forward" | "dw"): number {
+  return narrow(g) ? SILENT : crossovers[pass][g.taps === 1 ? "pointwise" : "wider"] / (pass === "dw" ? g.stride * g.stride : 1);
 }
 
 /** Tells the observer, if there is one. */
