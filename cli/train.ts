@@ -2,7 +2,7 @@
 import { totalmem } from "node:os";
 import { setImmediate as turn } from "node:timers/promises";
 import { encodePng, type Picture } from "../datasets/index.ts";
-import { expectRoom, familyOf, networks, newDetector, OverLimitError, predict, predictionNms, showPlan, titleOf, train, truthsOf, type Detector, type DetectorRecord, type PlannedTraining } from "../detection/index.ts";
+import { expectRoom, familyOf, networks, newDetector, OverLimitError, predict, predictionNms, showPlan, titleOf, train, truthsOf, type Detector, type DetectorRecord, type NetworkName, type PlannedTraining } from "../detection/index.ts";
 import { host, retrying } from "../engine/index.ts";
 import { fold } from "../nn/index.ts";
 import { anchorsFor, type RunAnchors } from "./anchors.ts";
@@ -117,7 +117,7 @@ function expectFitting({ D, freeze, anchors }: Values<"train">, model: Settings[
 function networkOf({ path, size, family, neuron, options: { T, D, anchors } }: Weights, model: Settings["model"] | undefined, onEvents: boolean): Pick<Settings, "model" | "T" | "D" | "anchors"> {
   const wanted = onEvents ? "gen1" : "coco", whose = { coco: "COCO", gen1: "Gen1's events" };
   if (neuron !== wanted) throw new UserError(`train: ${path} has the neurons of ${whose[neuron]}, and ${onEvents ? "recordings" : "pictures"} are trained on with those of ${whose[wanted]}; use weights of ${whose[wanted]}`);
-  if (size === undefined) throw new UserError(`train: the network of ${path} is of none of the sizes that are trained here (${Object.keys(networks).join(", ")}); it can be used by val, profile and predict`);
+  if (size === undefined) throw new UserError(`train: the network of ${path} is of none of the sizes that are trained here (${(Object.keys(networks) as NetworkName[]).filter((name) => familyOf(networks[name]) === family).join(", ")}); it can be used by val, profile and predict`);
   if (model !== undefined && model !== size) throw new UserError(`train: ${path} is a ${family.title} of size ${size}, not ${model}; leave out model=`);
   return { model: size, T, D, ...(anchors && { anchors }) };
 }
