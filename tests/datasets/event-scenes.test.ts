@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { eventCamera, record, type EventCamera, type Light } from "../../datasets/event-camera.ts";
 import { eventFrames } from "../../datasets/event-frames.ts";
 import { drawEventScene, EVENT_CLASSES, eventScenes, writeEventScenes } from "../../datasets/event-scenes.ts";
-import type { Events } from "../../datasets/gen1.ts";
+import { writeBoxes, type Events } from "../../datasets/gen1.ts";
 import { gen1Frames } from "../../datasets/gen1-frames.ts";
 import { Random } from "../../engine/random.ts";
 
@@ -190,6 +190,15 @@ describe("event scenes as files of Gen1", () => {
     const again = mkdtempSync(join(home, "again-"));
     await writeEventScenes(again, { recordings: 1, seconds: 1.5, camera });
     for (const name of ["scene_0_td.dat", "scene_0_bbox.npy"]) expect(readFileSync(join(again, "train", name)).equals(readFileSync(file(name)))).toBe(true);
+  });
+
+  test("with very many boxes at one time are opened in no more than their share of time", async () => {
+    const many = mkdtempSync(join(home, "many-")), start = performance.now();
+    cpSync(file("scene_0_td.dat"), join(many, "a_td.dat"));
+    writeFileSync(join(many, "a_bbox.npy"), writeBoxes(Array.from({ length: 100_000 }, (_, track) => ({ t: 500_000, x: 1, y: 1, w: 9, h: 9, class: 0, track, confidence: 1 }))));
+    const set = await gen1Frames(many);
+    expect([set.size, (await set.sample(0))!.boxes.length]).toEqual([1, 100_000]);
+    expect(performance.now() - start).toBeLessThan(10_000);
   });
 
   test("that are torn or missing are named, and the others still read", async () => {
