@@ -81,6 +81,9 @@ export interface EventSet extends DetectionSet {
   batches(how: number | EventBatchOptions): AsyncIterable<EventBatch>;
 }
 
+/** Pixels by which float32 may take a box over the border. */
+const SLIGHT = 0.02;
+
 /** Stream of the order of pictures, as in the loader. */
 const ORDER = 1;
 
@@ -92,6 +95,8 @@ type Run = (job: MomentJob) => Promise<MomentDone>;
 /** Frames by the released protocol unless told otherwise. */
 export function eventSet(source: MomentSource, given: Partial<FrameProtocol> = {}): EventSet {
   const { name, classes, size } = source, protocol = protocolOf(given), { T, order } = protocol, problems = new Set<string>(), broken = new Set<number>();
+  /** Boxes that reach beyond the sensor, by recording and time. */
+  const off = new Map<string, Map<number, number>>();
 
   async function make(index: number, run: Run, side?: number): Promise<{ moment: Moment; done: MomentDone }> {
     const moment = source.moment(index), { from, time } = moment;
@@ -119,13 +124,19 @@ export function eventSet(source: MomentSource, given: Partial<FrameProtocol> = {
     const labels = eventLabels(boxes, time, { width, height }), here = boxes.filter((box) => box.t === time).length;
     if (labels.length < here) problems.add(`${name}: ${here - labels.length} of ${here} boxes at ${time} us have no area or an earlier box of their track; they are dropped`);
     const known = labels.filter((label) => label.class < classes.length);
+    const beyond = boxes.filter(({ x, y, w, h }) => x < -SLIGHT || y < -SLIGHT || x + w > width + SLIGHT || y + h > height + SLIGHT).length;
+    if (beyond > 0) off.set(recording, (off.get(recording) ?? new Map()).set(time, beyond));
+    if (boxes.length > 0 && frames.events === 0) problems.add(`${name}: ${boxes.length} ${boxes.length === 1 ? "box is" : "boxes are"} labelled where the window of ${protocol.window / 1000} ms has no event; kept nevertheless`);
     if (known.length < labels.length) problems.add(`${name}: ${labels.length - known.length} of ${labels.length} boxes at ${time} us are of a class above ${classes.length - 1} (${classes.join(", ")}); they are dropped`);
     return { name, boxes: known.map(cornersOf), frames, labels: { recording, time, boxes } };
   }
 
   const set: EventSet = {
     name, classes, size, protocol: nameOf(protocol),
-    get problems() { return [...source.problems, ...problems]; },
+    get problems() {
+      const beyond = [...off].map(([recording, times]) => `${recording}: ${[...times.values()].reduce((a, b) => a + b)} of the boxes that were read reach beyond the sensor, the first at ${Math.min(...times.keys())} us; they are cut to it, or moved, as the release does`);
+      return [...source.problems, ...problems, ...beyond];
+    },
     get skipped() { return broken.size; },
 
     async sample(index) {

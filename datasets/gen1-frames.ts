@@ -26,7 +26,10 @@ export async function gen1Frames(path: string, { split, ...frames }: Gen1FramesO
     try {
       const { boxes, problems: found } = await recording.boxes(), times = new Map<number, EventBox[]>();
       for (const sentence of found) problems.add(sentence);
-      for (const box of boxes) times.set(box.t, [...(times.get(box.t) ?? []), box]);
+      for (const box of boxes) {
+        const here = times.get(box.t);
+        if (here) here.push(box); else times.set(box.t, [box]);
+      }
       for (const [time, here] of [...times].sort(([a], [b]) => a - b)) moments.push({ recording, time, boxes: here });
     } catch (error) {
       if (!(error instanceof BrokenFile)) throw error;
