@@ -6,7 +6,7 @@
  * Either form gives the same values but for rounding (`Foldable`), so the choice shows in time alone, and in the last bits.
  */
 import { Spikes, type Shape, type SpikeStatistics } from "../engine/index.ts";
-import { Foldable, type Part } from "./blocks.ts";
+import { Foldable, type Part } from "./chains.ts";
 import { observeConvolutions } from "./layers.ts";
 import type { Module } from "./module.ts";
 import { milliseconds } from "./rates.ts";
