@@ -192,7 +192,7 @@ describe("gradients of the whole graph against central differences, with SiLU in
         const [name, parameter] = convolutions[k], i = random.integer(0, parameter.size), at = parameter.data[i], got = parameter.grad!.data[i];
         const [above, below] = [at + eps, at - eps].map((moved) => { parameter.data[i] = moved; return value(); });
         parameter.data[i] = at;
-        const numeric = (above - below) / (2 * eps), apart = (gradient: number): number => Math.abs(gradient - numeric) / (1e-7 + Math.abs(numeric));
+        const numeric = (above - below) / (2 * eps), apart = (gradient: number): number => Math.abs(gradient - numeric) / (1e-6 + Math.abs(numeric));
         expect(apart(got), `${name} ${i}: ${got}, central difference ${numeric}`).toBeLessThan(1e-3);
         if (Math.abs(numeric) > 1e-5) { expect(apart(1.01 * got)).toBeGreaterThan(1e-3); checked++; }
       }
