@@ -1,6 +1,6 @@
 /** How busy a network is: what its convolutions were given, layer by layer, summed over as many pictures as one likes. */
 import { Spikes, type Value } from "../engine/index.ts";
-import { energy, macsOf, type EnergyLayer, type EnergyReport } from "../detection/index.ts";
+import { energy, macsOf, type EnergyConvention, type EnergyLayer, type EnergyReport } from "../detection/index.ts";
 import { observeConvolutions, type Conv2d, type Module } from "../nn/index.ts";
 
 /** What reaches the convolutions of one part of the network. */
@@ -26,7 +26,7 @@ export class Activity {
   private names: ReadonlyMap<Module, string> = new Map();
   private pictures = 0;
 
-  constructor(private readonly model: Module) {}
+  constructor(private readonly model: Module, readonly convention: EnergyConvention = "clean") {}
 
   /** Counts what convolutions do in `run`, which handles so many pictures. Nothing of it counts if it throws. */
   watch<R>(pictures: number, run: () => R): R {
@@ -49,7 +49,7 @@ export class Activity {
     }));
   }
 
-  energy(): EnergyReport { return energy(this.layers()); }
+  energy(): EnergyReport { return energy(this.layers(), this.convention); }
 
   /** The mean over all spikes of all layers. */
   get rate(): number {

@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { batches, coco, cocoSplits, gen1Frames, gen1Splits, shapes, voc, yolo, type Batch, type BatchOptions, type DetectionSet, type EventBatch, type FrameProtocol } from "../datasets/index.ts";
-import type { TrainingBatch, TrainingData } from "../detection/index.ts";
+import type { TrainingData } from "../detection/index.ts";
 import { augmentOf, framesOf, readingOf, type Settings } from "./recipes.ts";
 import { Interrupted, refusing, UserError } from "./user-error.ts";
 
@@ -17,10 +17,13 @@ export interface OpenSet extends DetectionSet {
   /** How events became frames, if the set is of events. */
   readonly protocol?: string;
 }
-type Source = Pick<Settings, "data" | "imgsz" | "T" | "train" | "val" | "test" | "frames" | "window" | "order">;
+type Source = Pick<Settings, "data" | "imgsz" | "T" | "train" | "val" | "test" | "frames" | "window" | "order" | "train_split" | "val_split">;
 
 /** Splits that a set may have for each purpose, the better ones first. */
 const LISTS: Record<Split, readonly string[]> = { train: ["train", "trainval"], val: ["val", "test"], test: ["test", "val"] };
+
+/** The list that was asked for by name. */
+const named = ({ train_split, val_split }: Source, split: Split): string | undefined => ({ train: train_split, val: val_split, test: undefined })[split];
 
 /** Bytes that are free for pictures, shared by the sets that are given it. */
 export interface Room { bytes: number }
@@ -34,7 +37,7 @@ export async function openSplit(source: Source, split: Split, { classes, room = 
   const kind = await kindOf(data), reader = readers[kind], frames = framesOf(source);
   if (frames && kind !== "gen1") throw new UserError(`data: the network is for frames of events, "${data}" holds pictures; give a folder of Gen1 recordings`);
   if (!frames && kind === "gen1") throw new UserError(`data: the network is for pictures, "${data}" holds recordings of events; give pictures with labels (VOC, COCO or YOLO)`);
-  const lists = await refusing(() => reader.splits(data)), list = LISTS[split].find((name) => lists.includes(name)) ?? LISTS[split][0];
+  const lists = await refusing(() => reader.splits(data)), list = named(source, split) ?? LISTS[split].find((name) => lists.includes(name)) ?? LISTS[split][0];
   const set = await refusing(() => reader.open(data, list, classes, frames));
   if (set.classes.length === 0) throw new UserError(`data: ${set.name} names no object in any annotation, so there are no classes to learn`);
   return set;
@@ -101,20 +104,13 @@ export function inOrder(set: OpenSet, { imgsz, batch, ...settings }: Pick<Settin
   return breathing(set.batches({ batch, imgsz, ...readingOf(settings) }), signal);
 }
 
-/** What the trainer asks for. The batches of an epoch depend on seed and epoch alone; those before `from` are not made. */
+/** What the trainer asks for. The batches of an epoch depend on seed and epoch alone, and the last may be short, as in the reference; those before `from` are not made. */
 export function trainingData(train: OpenSet, val: OpenSet, settings: Settings): TrainingData {
   const { batch, imgsz, seed } = settings, usable = train.size - (train.skipped ?? 0), reading = readingOf(settings);
   if (batch > usable) throw new UserError(`train: batch is ${batch}, but ${train.name} has ${usable} usable pictures; give batch=${Math.max(usable, 1)} or less`);
   return {
-    batchesPerEpoch: Math.floor(usable / batch),
-    async *train(epoch, from): AsyncGenerator<TrainingBatch, void, undefined> {
-      let number = from;
-      for await (const next of breathing(train.batches({ batch, imgsz, shuffle: true, seed, epoch, augment: augmentOf(settings, epoch), dropLast: true, from, ...reading }))) {
-        number++;
-        yield next;
-      }
-      if (number === 0) throw new UserError(`train: fewer than ${batch} pictures of ${train.name} can be read (${train.problems.at(-1) ?? "no problem is known"}); give a smaller batch`);
-    },
+    batchesPerEpoch: Math.ceil(usable / batch),
+    train: (epoch, from) => breathing(train.batches({ batch, imgsz, shuffle: true, seed, epoch, augment: augmentOf(settings, epoch), from, ...reading })),
     validation: () => inOrder(val, settings),
   };
 }

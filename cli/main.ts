@@ -51,7 +51,7 @@ async function main([word, ...args]: readonly string[]): Promise<number> {
 async function start<C extends Command>(command: C, args: readonly string[], progress: Progress): Promise<void> {
   const given = parseOptions(command, args);
   const interrupt = onInterrupt(() => progress.say(`stopping${command === "train" ? " after this step, with a checkpoint" : ""}; once more to stop at once`));
-  const { stop } = await loadKernels({ arithmetic: await arithmeticOf(command, given) });
+  const { stop } = await loadKernels({ arithmetic: await arithmeticOf(command, given), threads: (given as Values<"train">).threads });
   try {
     await run[command](given, progress, interrupt.signal);
   } finally {

@@ -2,7 +2,7 @@
 import { spikeYOLO } from "../detection/index.ts";
 import type { Augment } from "../datasets/index.ts";
 import { METRICS } from "./findings.ts";
-import { augmentOf, settingsOf } from "./recipes.ts";
+import { augmentOf, RECIPES, recipeOf, settingsOf, type RecipeName } from "./recipes.ts";
 import { UserError } from "./user-error.ts";
 
 /** What a value may be. `read` gives undefined for what it may not be. */
@@ -39,10 +39,13 @@ const either = (key: "model" | "imgsz" | "batch" | "epochs" | "lr0" | "T"): stri
 
 /** The same of what varies. */
 const varied = (field: keyof Augment): string => `${augmentOf(embedded)[field]}, with data= ${augmentOf(folder)[field]}`;
+/** A number of the recipe. */
+const scheduled = (field: "lrf" | "momentum" | "weightDecay" | "warmupEpochs" | "nbs"): string => `${recipeOf(embedded)[field]}, with data= ${recipeOf(folder)[field]}`;
 const share = real(0, 1), switched = oneOf("true", "false");
 
 const arithmetic = oneOf("fast", "strict");
 const imgsz = whole(32, 2048, 32), batch = whole(1, 4096), pictures = whole(1, 1_000_000), recordings = whole(1, 100_000);
+const threads = option(whole(1, 64), "that compute (one for each core)");
 const fold = option(oneOf("auto", "all", "none"), "RepConvs as one convolution; auto: where faster here (none)");
 const checkpoint = option(path, "a run folder, a checkpoint, or a .pt of the reference");
 /** What weights of others may leave open. */
@@ -63,17 +66,27 @@ export const commands = {
       epochs: option(whole(1, 100_000), `how often each picture is seen (${either("epochs")})`),
       imgsz: option(imgsz, `pixels per side (${either("imgsz")})`),
       batch: option(batch, `pictures per step (${either("batch")})`),
+      recipe: option(oneOf(...(Object.keys(RECIPES) as RecipeName[])), "what is not given, with data= (small)"),
       seed: option(whole(0, 4294967295), `of weights, order and augmentation (${embedded.seed})`),
       T: option(whole(1, 16), `timesteps (${either("T")})`),
       D: option(whole(1, 15), `largest integer that a neuron emits (${embedded.D})`),
       lr0: option(real(0.000001, 10), `learning rate (${either("lr0")})`),
+      lrf: option(share, `share of lr0 that is left at the end (${scheduled("lrf")})`),
+      momentum: option(real(0.01, 1), `of SGD (${scheduled("momentum")})`),
+      weight_decay: option(share, `of weights (${scheduled("weightDecay")})`),
+      warmup_epochs: option(real(0, 100_000), `epochs to full rates (${scheduled("warmupEpochs")})`),
+      nbs: option(whole(1, 1_000_000), `pictures to a step (${scheduled("nbs")})`),
+      freeze: option(whole(0, 27), "first of 27 layers that stand still; 10: backbone (0)"),
       arithmetic: option(arithmetic, `strict: the same bits on every machine (${embedded.arithmetic})`),
       checkpointing: option(yesOrNo, `less memory, more time, the same result (${embedded.checkpointing})`),
+      threads,
       memory: option(whole(1, 4294), "MB that the engine may take (4/5 of the machine's)"),
       activations: option(oneOf("f32", "f16"), `how they are kept for gradients (${embedded.activations})`),
       train: option(pictures, `embedded pictures to train on (${embedded.train})`),
       val: option(pictures, `embedded pictures to validate on (${embedded.val})`),
       test: option(pictures, `embedded pictures for the final report (${embedded.test})`),
+      train_split: option(name, "list of data= to train on (train, else trainval)"),
+      val_split: option(name, "list of data= to validate with (val, else test)"),
       frames: option(oneOf("last", "count", "voxel"), "events: last polarity, counts or voxel grid (last)"),
       window: option(real(1, 100_000), "events: milliseconds before a label (250)"),
       order: option(oneOf("newest", "chronological"), "events: first slice (newest)"),
@@ -106,8 +119,10 @@ export const commands = {
       data: option(path, `${anything} (as trained)`),
       split: option(oneOf("train", "val", "test"), "which pictures (val)"),
       metric: option(oneOf(...METRICS), "whose figures (ultralytics, events gen1)"),
+      energy: option(oneOf("clean", "sheet"), "a row for each layer; sheet: as published (clean)"),
       imgsz: option(imgsz, "pixels per side (as trained)"),
       batch: option(batch, "pictures at a time (as trained)"),
+      threads,
       fold,
       ...timing,
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
@@ -122,6 +137,7 @@ export const commands = {
       split: option(oneOf("train", "val", "test"), "which pictures (val)"),
       imgsz: option(imgsz, "pixels per side (as trained)"),
       batch: option(batch, "pictures that it is shown, once (1)"),
+      threads,
       fold,
       ...timing,
       arithmetic: option(arithmetic, "strict: the same bits on every machine (as trained)"),
@@ -136,6 +152,7 @@ export const commands = {
       source: option(path, "a picture or a folder of pictures, JPEG, PNG or WebP"),
       conf: option(real(0, 1), "least score of a detection (0.25)"),
       form: option(oneOf("real", "integer", "binary"), "float32 sums, or exact ones of spikes (integer)"),
+      threads,
       fold,
       ...timing,
       imgsz: option(imgsz, "pixels per side (as trained)"),

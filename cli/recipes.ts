@@ -1,4 +1,4 @@
-/** What a run does unless it is told otherwise: one record for the embedded pictures, one for a folder. All numbers of this kind are here. */
+/** What a run does unless it is told otherwise: records by name. All numbers of this kind are here. */
 import { freemem } from "node:os";
 import { augmentations, frameProtocol, protocolOf, type Augment, type BatchOptions, type FrameProtocol } from "../datasets/index.ts";
 import { defaultWorkers } from "../datasets/workers.ts";
@@ -9,7 +9,7 @@ import { referenceRecipe } from "../nn/index.ts";
 export type ModelName = keyof typeof spikeYOLO;
 
 /** The options of a run with every default filled in: what args.json and checkpoints keep. */
-export interface Settings extends VariationSettings {
+export interface Settings extends VariationSettings, ScheduleSettings {
   readonly model: ModelName;
   readonly T: number;
   readonly D: number;
@@ -18,6 +18,10 @@ export interface Settings extends VariationSettings {
   readonly epochs: number;
   readonly seed: number;
   readonly lr0: number;
+  /** The record that the rest comes from; absent: what suits the data. */
+  readonly recipe?: RecipeName;
+  /** How many layers of the network's first stand still, in the reference's numbering. */
+  readonly freeze?: number;
   readonly arithmetic: Host["arithmetic"];
   /** Whether blocks run again in the backward pass: less memory, more time, the same result. */
   readonly checkpointing: boolean;
@@ -41,6 +45,9 @@ export interface Settings extends VariationSettings {
   readonly train?: number;
   readonly val?: number;
   readonly test?: number;
+  /** Names of the lists of `data` to train on and to validate with; absent: those that fit best. */
+  readonly train_split?: string;
+  readonly val_split?: string;
 }
 
 export type Switch = "true" | "false";
@@ -51,6 +58,10 @@ const VARIATIONS = {
   hsv_h: "hue", hsv_s: "saturation", hsv_v: "value", fliplr: "flip", flipud: "upsideDown",
 } as const satisfies Record<string, keyof Augment>;
 
+/** Fields of the recipe by the names that ultralytics gives them; absent: those of the record. */
+const SCHEDULE = { lrf: "lrf", momentum: "momentum", weight_decay: "weightDecay", warmup_epochs: "warmupEpochs", nbs: "nbs" } as const satisfies Record<string, keyof TrainRecipe>;
+
+export type ScheduleSettings = { readonly [K in keyof typeof SCHEDULE]?: number };
 export type VariationSettings = { readonly [K in keyof typeof VARIATIONS]?: number };
 
 interface Preset {
@@ -72,24 +83,58 @@ const embedded: Preset = {
   closeMosaic: 0,
 };
 
-/** SpikeYOLO as published, at a size that a CPU can train. */
-const folder: Preset = {
-  settings: { model: "small", T: 1, D: 4, imgsz: 320, batch: 16, epochs: 50, seed: 0, arithmetic: "fast", checkpointing: false, activations: "f32" },
-  recipe: { ...referenceRecipe, warmupEpochs: 3, clip: 10, ema: {} },
+/** A published recipe, at a size that a CPU can train: the one of the reference figures on BCCD. */
+const small: Preset = {
+  settings: { model: "small", T: 1, D: 4, imgsz: 320, batch: 8, epochs: 50, seed: 0, arithmetic: "fast", checkpointing: false, activations: "f32" },
+  recipe: { ...referenceRecipe, lrf: 0.01, warmupEpochs: 3, clip: 10, ema: {} },
   augment: augmentations.spikeyolo,
   closeMosaic: 10,
 };
 
-/** SpikeYOLO's Gen1 release, which varies nothing (its frames: event-frames.ts), at a size that a CPU can train. */
-const events: Preset = {
-  settings: { ...folder.settings, T: frameProtocol.T, batch: 4, frames: frameProtocol.encoding, window: frameProtocol.window / 1000, order: "newest" },
-  recipe: { ...folder.recipe, lr0: 0.02 },
+/** SpikeYOLO on COCO as published: the 23M run of 300 epochs. Its rates, one epoch late, are those of that run's log. */
+const coco: Preset = {
+  ...small,
+  settings: { ...small.settings, model: "s", imgsz: 640, batch: referenceRecipe.batch, epochs: referenceRecipe.epochs },
+  recipe: { ...referenceRecipe, clip: 10, ema: {} },
+};
+
+/**
+ * From trained weights to other classes, in minutes. Ours, there is none published: a step after each batch, since gathering 64 pictures for one leaves few steps of
+ * a small set, a tenth of the warm-up of biases, and averages over tens of steps.
+ */
+const finetune: Preset = {
+  ...small,
+  settings: { ...small.settings, epochs: 20 },
+  recipe: { ...small.recipe, lr0: 0.005, nbs: 8, warmupEpochs: 1, warmupBiasLr: 0.01, ema: { decay: 0.998, tau: 200 } },
+  closeMosaic: 5,
+};
+
+/** SpikeYOLO's Gen1 release, which varies nothing (its frames: event-frames.ts). Its paper has lr0 0.01, batch 40 and 50 epochs. */
+const gen1: Preset = {
+  settings: { ...coco.settings, T: frameProtocol.T, imgsz: 320, batch: 80, epochs: 80, frames: frameProtocol.encoding, window: frameProtocol.window / 1000, order: "newest" },
+  recipe: { ...coco.recipe, lr0: 0.02 },
   augment: augmentations.none,
   closeMosaic: 0,
 };
 
-export const presets = { embedded, folder, events } as const;
-const presetOf = ({ data, frames }: Pick<Partial<Settings>, "data" | "frames">): Preset => (data === undefined ? embedded : frames === undefined ? folder : events);
+/** The same at a size that a CPU can train. */
+const events: Preset = {
+  ...gen1,
+  settings: { ...gen1.settings, model: small.settings.model, batch: 4, epochs: small.settings.epochs },
+  recipe: { ...small.recipe, lr0: 0.02 },
+};
+
+/** What `recipe=` names. */
+export const RECIPES = { small, coco, gen1, finetune } as const;
+export type RecipeName = keyof typeof RECIPES;
+
+export const presets = { embedded, events, ...RECIPES } as const;
+
+function presetOf({ data, frames, recipe }: Pick<Partial<Settings>, "data" | "frames" | "recipe">): Preset {
+  if (data === undefined) return embedded;
+  if (frames !== undefined && recipe !== "gen1") return recipe === "finetune" ? { ...events, recipe: { ...finetune.recipe } } : events;
+  return RECIPES[recipe ?? "small"];
+}
 
 /** Options that say how events become frames, and those that mean nothing where pictures are not varied, or not read from files of their own. */
 export const FRAME_OPTIONS = ["frames", "window", "order"] as const, PICTURE_OPTIONS = [...Object.keys(VARIATIONS) as (keyof typeof VARIATIONS)[], "close_mosaic", "workers", "cache"] as const;
@@ -105,7 +150,7 @@ export function settingsOf(given: Partial<Settings>): Settings {
 
 export function recipeOf(settings: Settings): TrainRecipe {
   const { lr0, batch, epochs } = settings;
-  return { ...presetOf(settings).recipe, lr0, batch, epochs };
+  return { ...presetOf(settings).recipe, ...renamed(SCHEDULE, settings), lr0, batch, epochs };
 }
 
 /**
@@ -113,10 +158,14 @@ export function recipeOf(settings: Settings): TrainRecipe {
  * shorter than that: they keep it to the end.
  */
 export function augmentOf(settings: Settings, epoch = 0): Augment {
-  const { augment, closeMosaic } = presetOf(settings), given: Partial<Record<keyof Augment, number>> = {};
-  for (const [name, field] of Object.entries(VARIATIONS) as [keyof typeof VARIATIONS, keyof Augment][]) if (settings[name] !== undefined) given[field] = settings[name];
+  const { augment, closeMosaic } = presetOf(settings);
   const { close_mosaic: close = closeMosaic, epochs } = settings, closed = close > 0 && close <= epochs && epoch >= epochs - close;
-  return { ...augment, ...given, ...(closed ? { mosaic: 0 } : {}) };
+  return { ...augment, ...renamed(VARIATIONS, settings), ...(closed ? { mosaic: 0 } : {}) };
+}
+
+/** Those of `names` that were given, under the names on the other side. */
+function renamed<K extends string, F extends string>(names: Readonly<Record<K, F>>, given: { readonly [name in NoInfer<K>]?: number }): Partial<Record<F, number>> {
+  return Object.fromEntries((Object.keys(names) as K[]).flatMap((name) => (given[name] === undefined ? [] : [[names[name], given[name]]]))) as Partial<Record<F, number>>;
 }
 
 /** What a set of files is read with; nothing changes a bit of a batch. */

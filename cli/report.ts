@@ -2,10 +2,10 @@
 import type { AnyBatch } from "./data.ts";
 import type { Findings, ProtocolFigures } from "./findings.ts";
 import {
-  countDifferences, DetectionMetrics, foldFor, predict, predictionNms, truthsOf, validationNms, type Detection, type DetectionScores, type Folding, type InferenceForm, type SpikeYOLO,
+  countDifferences, DetectionMetrics, energyConventions, foldFor, predict, predictionNms, truthsOf, validationNms, type Detection, type DetectionScores, type Folding, type InferenceForm, type SpikeYOLO,
 } from "../detection/index.ts";
 import { retrying } from "../engine/index.ts";
-import { PICOJOULE_PER_ACCUMULATE, PICOJOULE_PER_MAC } from "../detection/energy.ts";
+import { PICOJOULE_PER_ACCUMULATE, PICOJOULE_PER_MAC, picojoulesPerMac, type EnergyConvention, type LayerEnergy } from "../detection/energy.ts";
 import { iou } from "../detection/boxes.ts";
 import { fold, foldedChains } from "../nn/index.ts";
 import { Activity, type StageActivity } from "./activity.ts";
@@ -38,6 +38,9 @@ export interface Report {
   readonly synapticOperations: number;
   readonly millijoules: number;
   readonly denseMillijoules: number;
+  /** How energy is counted (detection/energy.ts), and each layer of that account. */
+  readonly convention: EnergyConvention;
+  readonly layers: readonly LayerEnergy[];
 }
 
 export interface MeasureOptions {
@@ -47,6 +50,8 @@ export interface MeasureOptions {
   readonly compared?: number;
   /** How the network runs that the scores are of; default "none". What is compared and counted is folded in any case. */
   readonly fold?: Folding;
+  /** Default "clean". */
+  readonly energy?: EnergyConvention;
   /** Called with the paths of the chains that were folded for the scores. */
   readonly folded?: (names: readonly string[]) => void;
   /** Keeps what was found, for the figures of a protocol, curves and the confusion matrix. */
@@ -59,8 +64,8 @@ export interface MeasureOptions {
  * Measures the model on held-out batches with the weights that it has now: metrics as in validation, then, with every linear chain folded
  * into one convolution, its spikes and operations, and what the two spiking forms find. The model ends as it was, or as `fold` has it.
  */
-export async function measure(model: SpikeYOLO, batches: AsyncIterable<AnyBatch>, { data, classes, compared = 100, fold = "none", folded, findings, progress }: MeasureOptions): Promise<Report> {
-  const metrics = findings?.metrics ?? new DetectionMetrics(), activity = new Activity(model);
+export async function measure(model: SpikeYOLO, batches: AsyncIterable<AnyBatch>, { data, classes, compared = 100, fold = "none", energy: convention = "clean", folded, findings, progress }: MeasureOptions): Promise<Report> {
+  const metrics = findings?.metrics ?? new DetectionMetrics(), activity = new Activity(model, convention);
   const forms = { pictures: 0, detections: 0, realDetections: 0, binaryDiffers: 0, realDiffers: 0 };
   let done = 0;
   for await (const batch of batches) {
@@ -71,10 +76,10 @@ export async function measure(model: SpikeYOLO, batches: AsyncIterable<AnyBatch>
     if (forms.pictures < compared) await compareForms(forms, activity, model, images);
     progress?.(done += B);
   }
-  const { macs, synapticOperations, millijoules, denseMillijoules } = activity.energy(), stages = activity.stages();
+  const { layers, ...costs } = activity.energy(), stages = activity.stages();
   return {
     data, classes, scores: metrics.result(), ...(findings && { figures: findings.figures() }), forms, firingRate: activity.rate, stages,
-    macs, realMacs: stages.reduce((sum, { realMacs }) => sum + realMacs, 0), synapticOperations, millijoules, denseMillijoules,
+    ...costs, realMacs: stages.reduce((sum, { realMacs }) => sum + realMacs, 0), convention, layers,
   };
 }
 
@@ -112,8 +117,8 @@ export function countStrangers(a: readonly Detection[], b: readonly Detection[])
 
 /** The report for people. */
 export function showReport(report: Report): string[] {
-  const { forms, millijoules, denseMillijoules, macs, realMacs, synapticOperations } = report;
-  const spikeMacs = macs - realMacs;
+  const { forms, millijoules, denseMillijoules, macs, realMacs, synapticOperations, convention } = report;
+  const spikeMacs = macs - realMacs, perMac = Number(picojoulesPerMac(convention).toFixed(2));
   return [
     ...showScores(report),
     "",
@@ -125,10 +130,22 @@ export function showReport(report: Report): string[] {
     ])),
     "",
     `firing rate ${report.firingRate.toFixed(3)} (mean integer that a convolution reads, zeros included)`,
-    `energy = MACs on reals x ${PICOJOULE_PER_MAC} pJ + synaptic ops x ${PICOJOULE_PER_ACCUMULATE} pJ = ${million(realMacs)} x ${PICOJOULE_PER_MAC} pJ + ${million(synapticOperations)} x ${PICOJOULE_PER_ACCUMULATE} pJ = ${joules(millijoules)} per picture`,
+    `energy = MACs on reals x ${perMac} pJ + synaptic ops x ${PICOJOULE_PER_ACCUMULATE} pJ = ${million(realMacs)} x ${perMac} pJ + ${million(synapticOperations)} x ${PICOJOULE_PER_ACCUMULATE} pJ = ${joules(millijoules)} per picture`,
     `the same network with every MAC at ${PICOJOULE_PER_MAC} pJ: ${million(macs)} x ${PICOJOULE_PER_MAC} pJ = ${joules(denseMillijoules)}, ${(denseMillijoules / millijoules).toFixed(1)} times as much`,
     `counted with every RepConv folded into one 3x3 convolution: MACs on reals are the first layer, which reads the picture;`,
     `the ${million(spikeMacs)} MACs that read spikes became ${million(synapticOperations)} accumulations (45 nm, 32 bit, without memory traffic)`,
+  ];
+}
+
+/** What each layer takes, and the convention in words. */
+export function showEnergy({ layers, convention, millijoules, denseMillijoules }: Pick<Report, "layers" | "convention" | "millijoules" | "denseMillijoules">): string[] {
+  return [
+    ...table(["layer", "rate", "MAC", "synaptic ops", "energy", "every MAC"], [
+      ...layers.map(({ name, rate, kind, macs, synapticOperations, picojoules, densePicojoules }) =>
+        [name, kind === "mac" ? "reals" : rate.toFixed(3), million(macs), million(synapticOperations), joules(picojoules / 1e9), joules(densePicojoules / 1e9)]),
+      ["total", "", "", "", joules(millijoules), joules(denseMillijoules)],
+    ]),
+    `${convention}: ${energyConventions[convention]}; per picture`,
   ];
 }
 

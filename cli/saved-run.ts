@@ -68,8 +68,8 @@ export function modelOf(run: SavedRun): SpikeYOLO {
 export function newModel(settings: Settings, classes: number): SpikeYOLO { return new SpikeYOLO(configOf(settings, classes)); }
 
 /** The record of the network that these options ask for. */
-export const configOf = ({ model, T, D, seed, checkpointing, activations, frames }: Settings, classes: number): SpikeYOLOSize & Partial<SpikeYOLOConfig> =>
-  ({ ...spikeYOLO[model], T, D, seed, checkpointing, activations, classes, ...(frames && { neuron: ilifGen1(D) }) });
+export const configOf = ({ model, T, D, seed, checkpointing, activations, frames, freeze = 0 }: Settings, classes: number): SpikeYOLOSize & Partial<SpikeYOLOConfig> =>
+  ({ ...spikeYOLO[model], T, D, seed, checkpointing, activations, freeze, classes, ...(frames && { neuron: ilifGen1(D) }) });
 
 export async function readBytes(path: string, inFolder: boolean): Promise<Uint8Array> {
   try {
@@ -87,7 +87,7 @@ export async function readBytes(path: string, inFolder: boolean): Promise<Uint8A
 function savedSettings(options: unknown): Settings {
   const given = parseOptions("train", Object.entries(record(options)).map(([key, value]) => `${key}=${String(value)}`));
   for (const key of ["model", "imgsz", "batch", "epochs"] as const) if (given[key] === undefined) throw new UserError(`the state lacks the option ${key}`);
-  const { name, out, resume, memory, weights, finetune, ...settings } = given;
+  const { name, out, resume, memory, threads, weights, finetune, ...settings } = given;
   return settingsOf(settings as Values<"train"> & Partial<Settings>);
 }
 

@@ -83,15 +83,19 @@ function planOf(settings: Settings, classes: number, memory: number | undefined)
 /** Of the machine's memory; the rest is for the program, the pictures and the system. */
 const SHARE = 0.8;
 
-async function starting({ name, out, resume, memory, weights, finetune, ...given }: Values<"train">, start: Weights | undefined): Promise<Settings> {
+async function starting({ name, out, resume, memory, threads, weights, finetune, ...given }: Values<"train">, start: Weights | undefined): Promise<Settings> {
   if (finetune !== undefined && weights === undefined) throw new UserError("train: finetune says what becomes of the head of weights=, which is missing; give weights=FILE");
   if (name !== undefined && out !== undefined) throw new UserError("train: name and out both say where the run goes; give one of them");
   if (given.data !== undefined) {
     const embedded = (["train", "val", "test"] as const).find((split) => given[split] !== undefined);
     if (embedded) throw new UserError(`train: ${embedded} counts embedded pictures and means nothing with data=; leave it out`);
   }
+  const ofData = (["recipe", "train_split", "val_split"] as const).find((key) => given.data === undefined && given[key] !== undefined);
+  if (ofData) throw new UserError(`train: ${ofData} is about data=, which is missing; give data=PATH, or leave ${ofData} out`);
+  if (given.freeze && weights === undefined) throw new UserError("train: freeze keeps weights as they were trained, and there are none; give weights=FILE, or leave freeze out");
   const onEvents = given.data !== undefined && await kindOf(given.data) === "gen1", stray = (onEvents ? PICTURE_OPTIONS : FRAME_OPTIONS).find((key) => given[key] !== undefined);
   if (stray) throw new UserError(`train: ${stray} is about ${onEvents ? "pictures, and data= holds recordings of events" : "recordings of events, and there are none"}; leave it out`);
+  if (given.recipe && given.recipe !== "finetune" && (given.recipe === "gen1") !== onEvents) throw new UserError(`train: recipe=${given.recipe} is for ${onEvents ? "pictures, and data= holds recordings of events; leave it out, or give recipe=gen1" : "recordings of events, and data= holds pictures; leave it out"}`);
   const chosen = start ? { ...given, ...networkOf(start, given.model, onEvents) } : given;
   return settingsOf(onEvents ? { frames: "last", ...chosen } : chosen);
 }
@@ -115,9 +119,9 @@ function startFrom(start: Weights, model: SpikeYOLO, classes: readonly string[],
 }
 
 /** The options of a run that goes on are its own; it may last longer, and its data may have moved. */
-function goingOn({ resume, epochs, data, memory, ...rest }: Values<"train">, { options, path }: SavedRun): Settings {
+function goingOn({ resume, epochs, data, memory, threads, ...rest }: Values<"train">, { options, path }: SavedRun): Settings {
   const [other] = Object.keys(rest);
-  if (other !== undefined) throw new UserError(`train: resume= goes on with the options of ${path}; beside it only epochs, data and memory can be given, not ${other}`);
+  if (other !== undefined) throw new UserError(`train: resume= goes on with the options of ${path}; beside it only epochs, data, memory and threads can be given, not ${other}`);
   if (data !== undefined && options.data === undefined) throw new UserError(`train: ${path} was trained on the embedded pictures, so data= cannot be given with it`);
   return { ...options, ...(epochs === undefined ? {} : { epochs }), ...(data === undefined ? {} : { data }) };
 }

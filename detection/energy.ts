@@ -49,8 +49,11 @@ export interface EnergyReport {
   readonly denseMillijoules: number;
 }
 
+/** Of a layer that reads real numbers. */
+export const picojoulesPerMac = (convention: EnergyConvention): number => (convention === "sheet" ? PICOJOULE_PER_ACCUMULATE * PICOJOULE_PER_MAC : PICOJOULE_PER_MAC);
+
 export function energy(layers: readonly EnergyLayer[], convention: EnergyConvention = "clean"): EnergyReport {
-  const perMac = convention === "sheet" ? PICOJOULE_PER_ACCUMULATE * PICOJOULE_PER_MAC : PICOJOULE_PER_MAC;
+  const perMac = picojoulesPerMac(convention);
   const rows = layers.map((layer): LayerEnergy => {
     const { name, macs, rate, kind } = layer;
     if (!(macs >= 0 && Number.isFinite(macs))) throw new Error(`energy: expected a number of MACs for ${name}, got ${macs}`);

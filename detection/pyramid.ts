@@ -63,7 +63,10 @@ export function repeats(n: number, depth: number): number {
 
 export const times = <M>(n: number, make: () => M): M[] => Array.from({ length: n }, make);
 
-interface Block { forward(x: Tensor): Tensor }
+interface Block { readonly frozen: boolean; forward(x: Tensor): Tensor }
+
+/** A block that stands still has nothing to remember: only such are before it. */
+export const past = (block: Block, x: Tensor): Tensor => (block.frozen ? noGrad(() => block.forward(x)) : block.forward(x));
 
 export abstract class PyramidDetector<H extends HeadName> extends Module {
   abstract readonly config: PyramidConfig<H>;
@@ -99,7 +102,7 @@ export abstract class PyramidDetector<H extends HeadName> extends Module {
   /** A stage: blocks one after the other. */
   protected through(blocks: readonly Block[], x: Tensor): Tensor {
     const { checkpointing } = this.config;
-    return lean(() => blocks.reduce((y, block) => (checkpointing ? checkpoint(() => block.forward(y)) : block.forward(y)), x));
+    return lean(() => blocks.reduce((y, block) => (checkpointing && !block.frozen ? checkpoint(() => block.forward(y)) : past(block, y)), x));
   }
 
   /** [T, B, H, W, 3]: images are shown T times; a sequence has its own T. */

@@ -6,7 +6,7 @@ import { concat, host, Random, Tensor, upsampleNearest } from "../engine/index.t
 import { AllConvBlock, ConvBlock, DownSampling, SpikingConv } from "../nn/blocks.ts";
 import { perTimestep } from "../nn/layers.ts";
 import { SpikeSPPF } from "./head.ts";
-import { blockOptions, completed, PyramidDetector, repeats, times, type HeadName, type PyramidConfig } from "./pyramid.ts";
+import { blockOptions, completed, past, PyramidDetector, repeats, times, type HeadName, type PyramidConfig } from "./pyramid.ts";
 
 /** How deep and wide a SpikeYOLO is. Channels of the stages are int(128 width), int(256 width), int(512 width), int(1024 width). */
 export interface SpikeYOLOSize {
@@ -26,6 +26,8 @@ export interface SpikeYOLOConfig<H extends HeadName = "dfl"> extends SpikeYOLOSi
   /** Blocks at strides 4 and 8, and those at strides 16 and 32. */
   readonly early: keyof typeof BLOCKS;
   readonly late: keyof typeof BLOCKS;
+  /** How many of the reference's 27 layers, from the first, keep their weights and statistics in training: 10 are all before the neck. */
+  readonly freeze: number;
 }
 
 /**
@@ -40,6 +42,12 @@ export const spikeYOLO = {
   small: { depth: 0.33, width: 0.125, maxChannels: 1024, lastRatio: 1 },
   tiny: { depth: 0.17, width: 0.125, maxChannels: 1024, lastRatio: 1 },
 } as const satisfies Record<string, SpikeYOLOSize>;
+
+/** Where the stages stand in the reference's list; the numbers between are of layers without weights. */
+export const LAYERS = {
+  stem: 1, stage2: 2, down3: 3, stage3: 4, down4: 5, stage4: 6, down5: 7, stage5: 8, pool5: 9, lateral5: 10, topDown4: 12, lateral4: 14, topDown3: 16, lateral3: 18,
+  out3: 19, down3to4: 20, out4: 22, down4to5: 23, out5: 25, head: 26,
+} as const satisfies Partial<Record<keyof SpikeYOLO, number>>;
 
 const upsample = (x: Tensor): Tensor => perTimestep(x, (frames) => upsampleNearest(frames, { factor: 2 }));
 
@@ -71,8 +79,8 @@ export class SpikeYOLO<H extends HeadName = "dfl"> extends PyramidDetector<H> {
 
   constructor(config: SpikeYOLOSize & Partial<SpikeYOLOConfig<H>>) {
     super();
-    const { early = "conv", late = "rep" } = config;
-    this.config = { ...completed<H, typeof config>(config), early, late };
+    const { early = "conv", late = "rep", freeze = 0 } = config;
+    this.config = { ...completed<H, typeof config>(config), early, late, freeze };
     const { depth, width, maxChannels, lastRatio } = this.config, options = blockOptions(this.config), Early = BLOCKS[early], Late = BLOCKS[late];
     const [c1, c2, c3, c4] = [128, 256, 512, 1024].map((channels) => Math.trunc(channels * width));
     const pooled = Math.ceil((Math.min(1024, maxChannels) * width) / 8) * 8; // the one layer whose channels the reference rounds up to 8
@@ -101,21 +109,22 @@ export class SpikeYOLO<H extends HeadName = "dfl"> extends PyramidDetector<H> {
     this.head = this.headOf(this.config, [c2, c3, c4], options);
     if (!host().rehearsal) this.initialize(new Random(this.config.seed));
     this.head.initializeBiases();
+    for (const [field, layer] of Object.entries(LAYERS) as [keyof typeof LAYERS, number][]) if (layer < freeze) [this[field]].flat().forEach((part) => part.freeze());
   }
 
-  protected override stages(x: Tensor): Tensor[] {                        // [T, B, H, W, 3]          shapes at width 0.5
-    const p2 = this.through(this.stage2, this.stem.forward(x));           // [T, B, H/4,  W/4,   64]
-    const p3 = this.through(this.stage3, this.down3.forward(p2));         // [T, B, H/8,  W/8,  128]
-    const p4 = this.through(this.stage4, this.down4.forward(p3));         // [T, B, H/16, W/16, 256]
-    const p5 = this.pool5.forward(this.through(this.stage5, this.down5.forward(p4))); // [T, B, H/32, W/32, 512]
+  protected override stages(x: Tensor): Tensor[] {                                 // [T, B, H, W, 3]          shapes at width 0.5
+    const p2 = this.through(this.stage2, past(this.stem, x));                      // [T, B, H/4,  W/4,   64]
+    const p3 = this.through(this.stage3, past(this.down3, p2));                    // [T, B, H/8,  W/8,  128]
+    const p4 = this.through(this.stage4, past(this.down4, p3));                    // [T, B, H/16, W/16, 256]
+    const p5 = past(this.pool5, this.through(this.stage5, past(this.down5, p4)));  // [T, B, H/32, W/32, 512]
 
-    const l5 = this.lateral5.forward(p5);                            // [T, B, H/32, W/32, 256]
-    const t4 = concat(this.through([this.topDown4], upsample(l5)), p4);      // [T, B, H/16, W/16, 512]
-    const l4 = this.lateral4.forward(t4);                            // [T, B, H/16, W/16, 128]
-    const t3 = concat(this.through([this.topDown3], upsample(l4)), p3);      // [T, B, H/8,  W/8,  256]
-    const n3 = this.through([this.out3], this.lateral3.forward(t3));         // [T, B, H/8,  W/8,  128]
-    const n4 = this.through([this.out4], concat(this.down3to4.forward(n3), l4)); // [T, B, H/16, W/16, 256]
-    const n5 = this.through([this.out5], concat(this.down4to5.forward(n4), l5)); // [T, B, H/32, W/32, 512]
+    const l5 = past(this.lateral5, p5);                                            // [T, B, H/32, W/32, 256]
+    const t4 = concat(this.through([this.topDown4], upsample(l5)), p4);            // [T, B, H/16, W/16, 512]
+    const l4 = past(this.lateral4, t4);                                            // [T, B, H/16, W/16, 128]
+    const t3 = concat(this.through([this.topDown3], upsample(l4)), p3);            // [T, B, H/8,  W/8,  256]
+    const n3 = this.through([this.out3], past(this.lateral3, t3));                 // [T, B, H/8,  W/8,  128]
+    const n4 = this.through([this.out4], concat(past(this.down3to4, n3), l4));     // [T, B, H/16, W/16, 256]
+    const n5 = this.through([this.out5], concat(past(this.down4to5, n4), l5));     // [T, B, H/32, W/32, 512]
     return [n3, n4, n5];
   }
 }

@@ -11,7 +11,7 @@ import type { TensorData } from "../nn/safetensors.ts";
 import { Branch, DetectHead, SpikeSPPF } from "./head.ts";
 import { SNNYOLOv3 } from "./snn-yolov3.ts";
 import { publishedNames } from "./snn-yolov3-weights.ts";
-import { SpikeYOLO } from "./spikeyolo.ts";
+import { LAYERS, SpikeYOLO } from "./spikeyolo.ts";
 
 /** A tensor of someone else's file: row-major values in their layout. */
 export interface ForeignTensor { readonly shape: readonly number[]; readonly data: ArrayLike<number> }
@@ -34,11 +34,7 @@ const NAMES = new Map<Kind, Names>([
   [SpikeSPPF, { reduce: "cv1", join: "cv2" }],
   [Branch, { conv1: "0", conv2: "1", predict: "2.conv" }],
   [DetectHead, { box: "cv2", class: "cv3", bins: "dfl.conv.weight" }],
-  [SpikeYOLO, {
-    stem: "model.1", stage2: "model.2", down3: "model.3", stage3: "model.4", down4: "model.5", stage4: "model.6", down5: "model.7", stage5: "model.8",
-    pool5: "model.9", lateral5: "model.10", topDown4: "model.12", lateral4: "model.14", topDown3: "model.16", lateral3: "model.18", out3: "model.19",
-    down3to4: "model.20", out4: "model.22", down4to5: "model.23", out5: "model.25", head: "model.26",
-  }],
+  [SpikeYOLO, Object.fromEntries(Object.entries(LAYERS).map(([field, i]) => [field, `model.${i}`]))],
 ]);
 
 /** Every weight and buffer of a module under the reference's name. A stage of one block has no index there. */

@@ -16,6 +16,8 @@ type Part = Parameter | Buffer | Module;
 export abstract class Module {
   /** Whether norms use the statistics of the batch (and update the running ones). Set by `train` and `eval`. */
   training = true;
+  /** Set by `freeze`. */
+  frozen = false;
   /** Made from the weights of other parts: it has a name, but its weights are not the model's own and are neither trained nor saved. */
   derived = false;
 
@@ -45,12 +47,19 @@ export abstract class Module {
   get parameterCount(): number { return this.parameters().reduce((total, { size }) => total + size, 0); }
 
   train(on = true): this {
-    this.training = on;
-    for (const [, module] of this.namedModules()) module.training = on;
+    this.training = on && !this.frozen;
+    for (const [, module] of this.namedModules()) module.training = on && !module.frozen;
     return this;
   }
 
   eval(): this { return this.train(false); }
+
+  /** Leaves weights and running statistics of this part as they are, whatever is trained around it: no gradients, and eval mode for good. */
+  freeze(): this {
+    for (const module of [this, ...this.namedModules().map(([, module]) => module)]) module.frozen = true;
+    for (const parameter of this.parameters()) parameter.requiresGrad = false;
+    return this.eval();
+  }
 
   /** Initial values for everything below, drawn in order from one stream. */
   initialize(random: Random): void {

@@ -24,7 +24,7 @@ describe("options", () => {
     expect(refusal("train", "imgzs=96")).toBe('train: unknown option "imgzs"; did you mean "imgsz"?');
     expect(refusal("train", "--epochs=3")).toBe('train: unknown option "--epochs"; write epochs=...');
     expect(refusal("train", "conf=0.5")).toBe('train: unknown option "conf", which belongs to predict');
-    expect(refusal("val", "colour=red")).toBe('val: unknown option "colour"; the options are weights, data, split, metric, imgsz, batch, fold, T, D, neuron, arithmetic, out');
+    expect(refusal("val", "colour=red")).toBe('val: unknown option "colour"; the options are weights, data, split, metric, energy, imgsz, batch, threads, fold, T, D, neuron, arithmetic, out');
   });
 
   test("names of other things are not options", () => {
@@ -91,7 +91,7 @@ describe("recipes", () => {
   test("defaults of the embedded pictures and of a folder differ; what is given wins", () => {
     expect(settingsOf({})).toEqual({ ...presets.embedded.settings, lr0: presets.embedded.recipe.lr0 });
     const folder = settingsOf({ data: "voc", epochs: 3 });
-    expect(folder).toMatchObject({ data: "voc", imgsz: presets.folder.settings.imgsz, epochs: 3 });
+    expect(folder).toMatchObject({ data: "voc", imgsz: presets.small.settings.imgsz, epochs: 3 });
     expect(folder.train).toBeUndefined();
     expect(recipeOf(folder).nbs).toBe(64);
     expect(recipeOf(settingsOf({ batch: 4, epochs: 2, lr0: 0.5 }))).toMatchObject({ batch: 4, epochs: 2, lr0: 0.5, nbs: presets.embedded.recipe.nbs });

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { Activity } from "../../cli/activity.ts";
-import { countStrangers, measure, showReport, table } from "../../cli/report.ts";
+import { countStrangers, measure, showEnergy, showReport, table } from "../../cli/report.ts";
 import { inOrder } from "../../cli/data.ts";
 import { shapes } from "../../datasets/index.ts";
 import { SpikeYOLO, spikeYOLO, validate, type Detection, type SpikeYOLOConfig } from "../../detection/index.ts";
@@ -112,6 +112,17 @@ describe("the report", () => {
     expect(report.denseMillijoules / (report.macs * 4.6 / 1e9)).toBeCloseTo(1, 9);
     // the stem reads the picture: 7 x 7 x 3 weights for each of 16 channels, at a quarter of each side
     expect(report.stages[0]).toMatchObject({ macs: 7 * 7 * 3 * 16 * 16 * 16, realMacs: 7 * 7 * 3 * 16 * 16 * 16, rate: undefined });
+  });
+
+  test("energy in the sheet's way differs in the first layer alone, and is told layer by layer", async () => {
+    const of = async (energy: "clean" | "sheet") => measure(await awake(), inOrder(set, { imgsz: size, batch }), { data: "test", classes: set.classes, energy }), [clean, sheet] = [await of("clean"), await of("sheet")];
+    expect(clean.layers.slice(1)).toEqual(sheet.layers.slice(1));
+    expect(sheet.layers[0].picojoules / clean.layers[0].picojoules).toBeCloseTo(0.9, 12);
+    const lines = showEnergy(sheet);
+    expect(lines.length).toBe(1 + sheet.layers.length + 2);
+    expect(lines[1]).toMatch(/^stem\.conv +reals /);
+    expect(lines.at(-2)).toContain(`${sheet.millijoules.toFixed(4)} mJ`);
+    expect(showReport(sheet).find((line) => line.startsWith("energy = "))).toMatch(/^energy = MACs on reals x 4\.14 pJ/);
   });
 
   test("only as many pictures as asked for are compared in all forms", async () => {
