@@ -2,7 +2,7 @@
 export { SpikeYOLO, spikeYOLO, type DetectorInput, type SpikeYOLOConfig, type SpikeYOLOSize } from "./spikeyolo.ts";
 export { type HeadName, type PyramidConfig } from "./pyramid.ts";
 export { SpikingYOLOv8, spikingYOLOv8, type SpikingYOLOv8Config, type SpikingYOLOv8Size } from "./spiking-yolov8.ts";
-export { ablations, type Ablation, type AblationName } from "./ablations.ts";
+export { ablations, timesteps, type Ablation, type AblationName } from "./ablations.ts";
 export { SNNYOLOv3, snnYOLOv3, type SNNYOLOv3Config } from "./snn-yolov3.ts";
 export { type Detector } from "./detector.ts";
 export { cocoAnchors, decodeAnchors, scoredBoxes, type AnchorBox, type AnchorPrediction } from "./anchor-head.ts";
