@@ -26,24 +26,24 @@ import { print } from "./desk.ts";
 type Config = ReturnType<typeof configOf> & Partial<SpikeYOLOConfig<HeadName>>;
 
 /** A network of the table. */
-interface Row { readonly name: string; readonly T: number; readonly D: number; readonly published?: Ablation["published"]; make(config: Config): Detector }
+interface Row { readonly name: string; readonly T: number; readonly D: number; readonly fires: boolean; readonly published?: Ablation["published"]; make(config: Config): Detector }
 
 const DIRECT = "spiking-yolov8";
 const NAMES = [...Object.keys(ablations), DIRECT, ...Object.keys(timesteps)];
 
 function rowOf(name: string): Row | undefined {
-  if (name === DIRECT) return { name, T: 1, D: 1, published: { T: 1, D: 1, map50: 46.8, map: 31.3, millijoules: 7.2 }, make: (config) => new SpikingYOLOv8<HeadName>({ ...config, ...spikingYOLOv8.tiny }) };
+  if (name === DIRECT) return { name, T: 1, D: 1, fires: true, published: { T: 1, D: 1, map50: 46.8, map: 31.3, millijoules: 7.2 }, make: (config) => new SpikingYOLOv8<HeadName>({ ...config, ...spikingYOLOv8.tiny }) };
   if (Object.hasOwn(ablations, name)) {
     const { fields, ...about }: Ablation = ablations[name as keyof typeof ablations];
-    return { name, T: 1, D: 4, published: about.published, make: (config) => new SpikeYOLO<HeadName>({ ...config, ...fields }) };
+    return { name, T: 1, D: 4, fires: (fields.activation ?? "spike") === "spike", published: about.published, make: (config) => new SpikeYOLO<HeadName>({ ...config, ...fields }) };
   }
   const grid = /^(\d{1,2})x(\d{1,2})$/.exec(name), [T, D] = grid ? [Number(grid[1]), Number(grid[2])] : [0, 0];
-  return T >= 1 && T <= 16 && D >= 1 && D <= 15 ? { name, T, D, published: (timesteps as Record<string, Ablation["published"]>)[name], make: (config) => new SpikeYOLO<HeadName>(config) } : undefined;
+  return T >= 1 && T <= 16 && D >= 1 && D <= 15 ? { name, T, D, fires: true, published: (timesteps as Record<string, Ablation["published"]>)[name], make: (config) => new SpikeYOLO<HeadName>(config) } : undefined;
 }
 
 interface Options { readonly rows: readonly Row[]; readonly seeds: number; readonly epochs: number; readonly train: number; readonly val: number; readonly imgsz: number; readonly model: Settings["model"]; readonly events: boolean }
 
-const FULL = { seeds: 3, epochs: 8, train: 1600, val: 128, imgsz: 128 }, QUICK = { seeds: 2, epochs: 4, train: 200, val: 64, imgsz: 96 };
+const FULL = { seeds: 3, epochs: 8, train: 1600, val: 128, imgsz: 128 }, QUICK = { seeds: 2, epochs: 4, train: 240, val: 64, imgsz: 64 };
 
 /** Reads the words behind the name of the bench. */
 export function ablationOptions(args: readonly string[]): Options {
@@ -113,8 +113,8 @@ export async function run(args: readonly string[] = []): Promise<unknown> {
     const key = `${split} ${T}`, same = events ? undefined : [...sets].find(([other]) => other.startsWith(split))?.[1]; // a picture is the same for any T
     if (!sets.has(key)) sets.set(key, same ?? await open(split, events, settingsOf({ T, D, train: size, val, imgsz })));
   }
-  console.log(`${model}, ${seeds} seeds, ${epochs} epochs of ${size} ${events ? "moments of generated event scenes" : "embedded pictures"} at ${imgsz} x ${imgsz}, measured on ${val}`);
-  const found = rows.map(({ name, T, D, published }) => ({ name, T, D, parameters: 0, results: [] as Result[], seconds: 0, published }));
+  console.log(`${model}, ${seeds} ${seeds === 1 ? "seed" : "seeds"}, ${epochs} epochs of ${size} ${events ? "moments of generated event scenes" : "embedded pictures"} at ${imgsz} x ${imgsz}, measured on ${val}`);
+  const found = rows.map(({ name, T, D, fires, published }) => ({ name, T, D: fires ? D : null, parameters: 0, results: [] as Result[], seconds: 0, published }));
   for (let seed = 0; seed < seeds; seed++) for (const [i, row] of rows.entries()) {
     const start = performance.now(), result = await runOnce(row, seed, options, sets), seconds = (performance.now() - start) / 1000;
     found[i].results.push(result);
@@ -127,7 +127,7 @@ export async function run(args: readonly string[] = []): Promise<unknown> {
     return { ...about, map50: of("map50"), map: of("map"), rate: of("rate"), millijoules: of("millijoules") };
   });
   print(["network", "T x D", "parameters", "mAP50", "mAP50-95", "rate", "energy, mJ", "seconds", "the paper's mAP50, mAP50-95, mJ (size s, COCO)"], results.map(({ name, T, D, parameters, map50, map, rate, millijoules, seconds, published: p }) => [
-    name, `${T} x ${D}`, parameters.toLocaleString("en"), shown(map50, 3), shown(map, 3), shown(rate, 3), shown(millijoules, 4), (seconds / seeds).toFixed(0),
+    name, `${T} x ${D ?? "-"}`, parameters.toLocaleString("en"), shown(map50, 3), shown(map, 3), D === null ? "-" : shown(rate, 3), shown(millijoules, 4), (seconds / seeds).toFixed(0),
     p ? `${p.map50.toFixed(1)}  ${p.map.toFixed(1)}  ${p.millijoules?.toFixed(1) ?? "-"}` : "-",
   ]));
   return { model, seeds, epochs, train: size, val, imgsz, data: events ? "event scenes" : "shapes", rows: results };
