@@ -86,9 +86,11 @@ export function loadReference(module: Module, tensors: ReadonlyMap<string, Forei
   return [...tensors.keys()].filter((name) => !all.has(name) && !name.endsWith("num_batches_tracked"));
 }
 
-/** The weights of a module as the reference names and lays them out. */
+/** The weights of a module as the reference names and lays them out. Refuses one with weights that the reference has not, such as a leak that is learned. */
 export function toReference(module: Module): Map<string, ForeignTensor> {
-  return new Map([...referenceNames(module)].map(([name, ours]) => [name, { shape: theirShape(name, ours.shape), data: inTheirLayout(ours.shape, ours.data) }]));
+  const named = referenceNames(module), known = new Set(named.values()), [unnamed] = module.namedParameters().find(([, parameter]) => !known.has(parameter)) ?? [];
+  if (unnamed !== undefined) throw new Error(`weights: the reference has no name for ${unnamed}`);
+  return new Map([...named].map(([name, ours]) => [name, { shape: theirShape(name, ours.shape), data: inTheirLayout(ours.shape, ours.data) }]));
 }
 
 /** The names of the branches that tell classes apart: what another number of classes changes. */
