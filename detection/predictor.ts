@@ -4,7 +4,7 @@ import { fold, milliseconds, observeConvolutions, readByChains, type Cost } from
 import { PICOJOULE_PER_ACCUMULATE, PICOJOULE_PER_MAC } from "./energy.ts";
 import { nonMaxSuppression, predictionNms, type Detection, type NmsOptions } from "./nms.ts";
 import type { Detector } from "./detector.ts";
-import type { DetectorInput, SpikeYOLO } from "./spikeyolo.ts";
+import type { DetectorInput } from "./spikeyolo.ts";
 
 /**
  * How spikes are convolved at inference:
@@ -67,7 +67,7 @@ export const picojoules: Cost = ({ kind, reads, macs }, { rate }) => (kind === "
  * Folds the RepConvs of a trained network for a form, all or those of which these images say that it costs less, and unfolds the others; gives the
  * paths of the folded ones. The cost is time on this machine (so the last bits of what follows may differ from one machine to the next), unless another is given.
  */
-export function foldFor(model: SpikeYOLO, images: DetectorInput, { folding = "auto", form = "real", cost }: { folding?: Folding; form?: InferenceForm; cost?: Cost } = {}): string[] {
+export function foldFor(model: Detector, images: DetectorInput, { folding = "auto", form = "real", cost }: { folding?: Folding; form?: InferenceForm; cost?: Cost } = {}): string[] {
   if (folding !== "auto") return fold(model, { where: folding === "all" ? "all" : [] });
   return fold(model, { where: "cheaper", spikes: evaluating(model, form, () => readByChains(model, () => model.detect(images))), cost: cost ?? milliseconds(form) });
 }

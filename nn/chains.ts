@@ -2,7 +2,7 @@
  * Chains of small convolutions that stand for one 3x3 convolution of spikes (Luo et al., arXiv:2407.20708, sec. 3.2): RepConv and SepRepConv, linear from end to end
  * so that they fold into that one, and the ablation of that, with neurons between their factors. Frames are [N, H, W, C], sequences [T, B, H, W, C].
  */
-import { conv2d, isRecording, mulRow, reshape, Spikes, type Shape, type Tensor, type Value } from "../engine/index.ts";
+import { conv2d, isRecording, mulRow, reshape, type Shape, type Tensor, type Value } from "../engine/index.ts";
 import { activating, type Activating, type Activation } from "./activations.ts";
 import { BatchNorm2d, BatchNormPad, Conv2d, normed, perTimestep, type NormOptions } from "./layers.ts";
 import { Module } from "./module.ts";
@@ -194,10 +194,10 @@ export class SepRepConv extends Foldable {
 
 /**
  * conv(norm(s)), border included: [N, H, W, in] -> [N, H + 2, W + 2, out]. In eval mode, where no gradient is wanted, the norm is folded into the 1x1, so that it stays a
- * convolution of spikes: W (scale s + shift) = (W scale) s + W shift. Its padding is zero spikes, since the border of the norm is what it makes of zero.
+ * convolution of what s is: W (scale s + shift) = (W scale) s + W shift. Its padding is zeros, since the border of the norm is what it makes of zero.
  */
 function pointwiseBehind(norm: BatchNormPad, conv: Conv2d, s: Value): Tensor {
-  if (norm.training || isRecording() || !(s instanceof Spikes)) return conv.forward(norm.forward(s));
+  if (norm.training || isRecording()) return conv.forward(norm.forward(s));
   const { scale, shift } = norm.norm.affine(), bias = conv2d(reshape(shift, [1, 1, 1, conv.inChannels]), conv.weight);
   return conv.forwardWith(s, mulRow(conv.weight, scale), reshape(bias, [conv.outChannels]), { padding: 1 });
 }

@@ -1,10 +1,12 @@
 /** The ablations of SpikeYOLO: how many parameters each has, that each trains and finds, and that each is what its field says. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { add, backward, loadKernels, mul, noGrad, Random, scope, spikesOf, sum, tensor, withHost, withSpikePath, type Host, type SpikePath, type Tensor } from "../../engine/index.ts";
 import {
-  ablations, cocoAnchors, FiringRate, kernelList, predict, predictionNms, SpikeYOLO, spikeYOLO, SpikingYOLOv8, spikingYOLOv8, toReference, validate, type Detector, type HeadName, type SpikeYOLOConfig,
+  ablations, cocoAnchors, FiringRate, foldFor, kernelList, picojoules, predict, predictionNms, profile, SpikeYOLO, spikeYOLO, SpikingYOLOv8, spikingYOLOv8, toReference, validate, type Detector, type HeadName, type SpikeYOLOConfig,
 } from "../../detection/index.ts";
 import { fold, foldedChains, ilif, SGD, SpikingRepConv } from "../../nn/index.ts";
+
+vi.setConfig({ testTimeout: 60_000 });
 
 let host: Host;
 beforeAll(async () => { host = await loadKernels({ threads: 1 }); });
@@ -91,6 +93,31 @@ describe.each(variants)("%s", (_, make) => {
   }, 60_000);
 });
 
+describe("timesteps", () => {
+  /** Outputs, gradients and running statistics of a step. */
+  const step = (T: number, input: { shape: readonly number[]; data: Float32Array }) => {
+    const model = new SpikeYOLO({ ...spikeYOLO.tiny, classes: 3, T }), outputs = scope(() => {
+      const prediction = model.forward(input), out = [prediction.box, prediction.classes].map(({ data }) => Array.from(data));
+      backward(model.loss(prediction, boxes).total);
+      return out;
+    });
+    return { outputs, gradients: model.parameters().map(({ grad }) => grad && Array.from(grad.data)), statistics: model.namedBuffers().map(([, { data }]) => Array.from(data)) };
+  };
+  const { shape, data } = images(2), frames = (...of: Float32Array[]) => ({ shape: [of.length, ...shape], data: Float32Array.from(of.flatMap((frame) => [...frame])) });
+
+  test.each([1, 2, 3])("a picture that is shown %i times is the sequence of itself, to the bit, and a sequence brings its own T", (T) => {
+    const shown = step(T, { shape, data });
+    expect(step(1, frames(...Array.from({ length: T }, () => data)))).toEqual(shown);
+    if (T > 1) expect(step(1, { shape, data }).outputs).not.toEqual(shown.outputs);
+  });
+
+  test("slices that differ are seen in their order", () => {
+    const other = images(2, 8).data, outputs = (...of: Float32Array[]) => step(1, frames(...of)).outputs;
+    expect(outputs(data, other)).not.toEqual(outputs(other, data));
+    expect(outputs(data, other)).not.toEqual(outputs(data, data));
+  });
+});
+
 const seen = (model: Detector, run: () => unknown): number => { const rate = new FiringRate(); scope(() => noGrad(() => rate.watch(run))); return rate.mean; };
 
 describe("without re-parameterisation", () => {
@@ -156,9 +183,18 @@ describe.each(["silu", "relu"] as const)("with %s", (activation) => {
     expect(integer).toEqual(binary);
   });
 
+  test("a profile has the MACs of the spiking network, all at the price of a multiplication", () => {
+    const [ann, snn] = [{ activation }, {}].map((fields) => profile(awake(new SpikeYOLO({ ...spikeYOLO.tiny, classes: 3, norm: NORM, ...fields })), images(1), { turns: 1 }).total);
+    expect([ann.macs, ann.sheetMacs]).toEqual([snn.macs, snn.sheetMacs]);
+    expect(ann.synapticOperations).toBe(0);
+    expect(ann.picojoules.clean).toBeCloseTo(4.6 * ann.macs, 3);
+    expect(snn.picojoules.clean).toBeLessThan(0.5 * ann.picojoules.clean);
+  });
+
   test("folds exactly, borders included", () => {
     const network = awake(tiny({ activation })), run = () => scope(() => noGrad(() => Array.from(network.detect(images(1, 4)).data))), factors = run();
     const counted = awake(tiny());
+    expect(foldFor(network, images(1), { cost: picojoules })).toEqual([]); // reals are everywhere, and factors multiply less
     expect(fold(network)).toEqual(fold(counted));
     run().forEach((value, i) => expect(Math.abs(value - factors[i])).toBeLessThan(1e-3 * Math.max(1, Math.abs(factors[i]))));
   });

@@ -1,8 +1,10 @@
 /** SpikeYOLO with a learnable leak: one for each place that fires, and nothing else changes its name. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { backward, loadKernels, noGrad, Random, scope, withHost, type Host } from "../../engine/index.ts";
 import { planTraining, SpikeYOLO, spikeYOLO, toReference, type SpikeYOLOConfig } from "../../detection/index.ts";
 import { leaky, loadCheckpoint, Neurons, parametricLeaky, restore, saveCheckpoint, SGD, tensorsOf } from "../../nn/index.ts";
+
+vi.setConfig({ testTimeout: 60_000 });
 
 let host: Host;
 beforeAll(async () => { host = await loadKernels({ threads: 1 }); });
