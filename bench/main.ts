@@ -17,6 +17,7 @@
  *   masked     input gradients of 1x1 convolutions through open windows alone, against the dense product
  *   integers   int8 dense and int16 sparse convolutions against float32
  *   fold       RepConvs in factors and as one convolution: what the cost model says, and the clock
+ *   ablation   SpikeYOLO's ablations, each trained from several seeds: ablation quick
  *   metrics    COCO's metrics of 500,000 detections, beside pycocotools where a python3 has it
  *   datasets   drawing, decoding, fitting and varying pictures
  *   loader     the share of time that training waits for pictures, by who reads them
@@ -43,6 +44,7 @@ const BENCHES: Record<string, () => Promise<{ run(args: readonly string[]): Prom
   integers: () => import("./integers.ts"),
   model: () => import("./model.ts"),
   fold: () => import("./fold.ts"),
+  ablation: () => import("./ablation.ts"),
   metrics: () => import("./metrics.ts"),
   yolov3: () => import("./yolov3.ts"),
   decoding: () => import("./decoding.ts"),

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { readFileSync, writeFileSync } from "node:fs";
 import { backward, loadKernels, noGrad, Random, scope, tensor, withHost, withSpikePath, type Host, type Tensor } from "../../engine/index.ts";
 import { SpikeYOLO, spikeYOLO } from "../../detection/index.ts";
-import { repeats } from "../../detection/spikeyolo.ts";
+import { repeats } from "../../detection/pyramid.ts";
 import { inTheirLayout, loadReference, referenceNames, toReference } from "../../detection/weights.ts";
 import { BINS, type Prediction } from "../../detection/head.ts";
 import { readSafetensors, writeSafetensors, type TensorData } from "../../nn/safetensors.ts";
