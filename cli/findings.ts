@@ -29,10 +29,10 @@ const PROTOCOLS = {
   coco: (findings: Findings) => cocoFigures(findings.coco(), findings.classes),
   voc: (findings: Findings) => findings.voc("voc12"),
   voc07: (findings: Findings) => findings.voc("voc07"),
-  "voc-rcnn": (findings: Findings) => findings.voc("fasterRcnn12"),
-  "voc07-rcnn": (findings: Findings) => findings.voc("fasterRcnn07"),
+  rcnn: (findings: Findings) => findings.voc("fasterRcnn12"),
+  rcnn07: (findings: Findings) => findings.voc("fasterRcnn07"),
   gen1: (findings: Findings) => cocoFigures(findings.gen1("gen1"), findings.classes),
-  "gen1-toolbox": (findings: Findings) => cocoFigures(findings.gen1("toolbox"), findings.classes),
+  toolbox: (findings: Findings) => cocoFigures(findings.gen1("toolbox"), findings.classes),
 } as const;
 
 export type Metric = keyof typeof PROTOCOLS;
@@ -72,7 +72,7 @@ export class Findings {
 
   /** Refuses a metric that the set has no truths for. */
   constructor(private readonly set: OpenSet, private readonly metric: Metric = set.protocol === undefined ? "ultralytics" : "gen1") {
-    if (metric.startsWith("gen1") && set.protocol === undefined) throw new UserError(`metric: ${metric} is for recordings of events, and ${set.name} holds pictures; give metric=coco, voc, voc07 or ultralytics`);
+    if ((metric === "gen1" || metric === "toolbox") && set.protocol === undefined) throw new UserError(`metric: ${metric} is for recordings of events, and ${set.name} holds pictures; give metric=coco, voc, voc07 or ultralytics`);
     this.classes = set.classes;
     this.confusion = new ConfusionMatrix(set.classes.length);
   }

@@ -119,7 +119,7 @@ export const commands = {
       weights: checkpoint,
       data: option(path, `${anything} (as trained)`),
       split: option(oneOf("train", "val", "test"), "which pictures (val)"),
-      metric: option(oneOf(...METRICS), "whose figures (ultralytics, events gen1)"),
+      metric: option(oneOf(...METRICS), "whose figures"),
       energy: option(oneOf("clean", "sheet"), "a row for each layer; sheet: as published (clean)"),
       imgsz: option(imgsz, "pixels per side (as trained)"),
       batch: option(batch, "pictures at a time (as trained)"),
