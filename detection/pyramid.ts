@@ -88,22 +88,20 @@ export abstract class PyramidDetector<H extends HeadName> extends Module {
 
   /** The loss of raw predictions against the objects of their batch. The anchor head has gains of its own. */
   loss(prediction: Predictions[H], boxes: BoxTargets, gains?: LossGains): DetectionLoss {
-    return this.head instanceof DetectHead ? detectionLoss(prediction as Prediction, boxes, gains) : this.head.loss(prediction as AnchorPrediction, boxes);
+    return "heads" in prediction ? (this.head as SpikingAnchorHead).loss(prediction, boxes) : detectionLoss(prediction, boxes, gains);
   }
 
-  outputs(prediction: Predictions[H]): readonly Tensor[] {
-    if (!(this.head instanceof DetectHead)) return (prediction as AnchorPrediction).heads;
-    const { box, classes } = prediction as Prediction;
-    return [box, classes];
-  }
+  /** The tensors that the loss reads: where gradients come in. */
+  outputs(prediction: Predictions[H]): readonly Tensor[] { return "heads" in prediction ? prediction.heads : [prediction.box, prediction.classes]; }
 
+  /** The neuron of its layers. */
   get neuron(): Neuron { return this.config.neuron; }
 
   /** Decoded boxes and class scores, without gradients: [B, A, 4 + classes], centre x, centre y, width, height in pixels, then scores 0..1. */
   detect(input: DetectorInput): Tensor {
     return noGrad(() => {
       const prediction = this.forward(input);
-      return this.head instanceof DetectHead ? this.head.decode(prediction as Prediction) : this.head.decode(prediction as AnchorPrediction);
+      return "heads" in prediction ? (this.head as SpikingAnchorHead).decode(prediction) : (this.head as DetectHead).decode(prediction);
     });
   }
 

@@ -18,7 +18,7 @@ export const spikingYOLOv8 = {
   n: { depth: 0.33, width: 0.25, maxChannels: 1024 },
   s: { depth: 0.33, width: 0.5, maxChannels: 1024 },
   m: { depth: 0.67, width: 0.75, maxChannels: 768 },
-  tiny: { depth: 0.33, width: 0.125, maxChannels: 1024 },
+  tiny: { depth: 0.33, width: 0.1875, maxChannels: 1024 },
 } as const satisfies Record<string, SpikingYOLOv8Size>;
 
 export interface SpikingYOLOv8Config<H extends HeadName = "dfl"> extends SpikingYOLOv8Size, Omit<PyramidConfig<H>, "reparam"> {}

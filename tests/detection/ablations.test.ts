@@ -1,8 +1,9 @@
 /** The ablations of SpikeYOLO: how many parameters each has, that each trains and finds, and that each is what its field says. */
+import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { add, backward, loadKernels, mul, noGrad, Random, scope, spikesOf, sum, tensor, withHost, withSpikePath, type Host, type SpikePath, type Tensor } from "../../engine/index.ts";
+import { add, backward, bceWithLogits, loadKernels, mul, noGrad, Random, scale, scope, spikesOf, sum, tensor, withHost, withSpikePath, type Host, type SpikePath } from "../../engine/index.ts";
 import {
-  ablations, cocoAnchors, FiringRate, foldFor, kernelList, picojoules, predict, predictionNms, profile, SpikeYOLO, spikeYOLO, SpikingYOLOv8, spikingYOLOv8, toReference, validate, type Detector, type HeadName, type SpikeYOLOConfig,
+  ablations, FiringRate, foldFor, kernelList, picojoules, predict, predictionNms, profile, SpikeYOLO, spikeYOLO, SpikingYOLOv8, spikingYOLOv8, toReference, type Detector, type HeadName, type SpikeYOLOConfig,
 } from "../../detection/index.ts";
 import { fold, foldedChains, ilif, SGD, SpikingRepConv } from "../../nn/index.ts";
 
@@ -12,6 +13,7 @@ let host: Host;
 beforeAll(async () => { host = await loadKernels({ threads: 1 }); });
 afterAll(() => host.stop());
 
+type Network = SpikeYOLO<any> | SpikingYOLOv8<any>;
 type Fields = Partial<SpikeYOLOConfig<HeadName>>;
 const SIDE = 64;
 const images = (B: number, seed = 1) => {
@@ -20,11 +22,9 @@ const images = (B: number, seed = 1) => {
 };
 const boxes = { image: Int32Array.of(0, 1), class: Int32Array.of(0, 2), xywh: Float32Array.of(0.5, 0.5, 0.4, 0.4, 0.5, 0.5, 0.5, 0.3) };
 
-/** Those of COCO at 640 pixels, for pictures of 160. */
-const ANCHORS = [...cocoAnchors].reverse().map((level) => level.map(([width, height]) => [width / 4, height / 4] as const));
 /** Running statistics that come near those of a batch in a few steps. */
 const NORM = { eps: 1e-3, momentum: 0.7 };
-const tiny = (fields: Fields = {}) => new SpikeYOLO<HeadName>({ ...spikeYOLO.tiny, classes: 3, norm: NORM, anchors: ANCHORS, ...fields });
+const tiny = (fields: Fields = {}) => new SpikeYOLO<HeadName>({ ...spikeYOLO.tiny, classes: 3, norm: NORM, ...fields });
 /** A network whose norms have seen a few batches, so that it fires in eval mode. */
 function awake<M extends Detector>(model: M): M {
   for (let step = 0; step < 3; step++) scope(() => noGrad(() => { model.forward(images(2, step)); }));
@@ -56,52 +56,65 @@ describe("parameters at 80 classes", () => {
   });
 });
 
-const variants: [string, () => Detector][] = [
-  ...Object.entries(ablations).map(([name, { fields }]): [string, () => Detector] => [name, () => tiny(fields)]),
+/** 1 for the first of two pictures, 0 for the second: [2, ..]. */
+const first = (shape: readonly number[]) => { const n = shape.reduce((a, b) => a * b, 1); return tensor(Float32Array.from({ length: n }, (_, i) => Number(i < n / 2)), shape); };
+
+const variants: [string, () => Network][] = [
+  ...Object.entries(ablations).map(([name, { fields }]): [string, () => Network] => [name, () => tiny(fields)]),
   ["late blocks as early ones", () => tiny({ late: "conv" })],
   ["all of them at once", () => tiny({ ...ablations["no-reparam"].fields, ...ablations["rep-early"].fields, ...ablations["anchor-head"].fields, T: 2 })],
   ["Spiking YOLOv8", () => new SpikingYOLOv8({ ...spikingYOLOv8.tiny, classes: 3, norm: NORM })],
-  ["Spiking YOLOv8 with anchors and SiLU", () => new SpikingYOLOv8<HeadName>({ ...spikingYOLOv8.tiny, classes: 3, norm: NORM, anchors: ANCHORS, head: "anchor", activation: "silu" })],
+  ["Spiking YOLOv8 with anchors and SiLU", () => new SpikingYOLOv8<HeadName>({ ...spikingYOLOv8.tiny, classes: 3, norm: NORM, head: "anchor", activation: "silu" })],
 ];
 
-const STEPS = 80;
-
-/** Two pictures of noise, each with an object of one colour where `boxes` has it. */
-const drawn = () => {
-  const { shape, data } = images(2), { image, class: classOf, xywh } = boxes;
-  image.forEach((b, i) => {
-    const [x, y, w, h] = xywh.subarray(4 * i, 4 * i + 4).map((v) => v * SIDE);
-    for (let r = Math.round(y - h / 2); r < y + h / 2; r++) for (let c = Math.round(x - w / 2); c < x + w / 2; c++) for (let k = 0; k < 3; k++) data[((b * SIDE + r) * SIDE + c) * 3 + k] = Number(k === classOf[i]);
-  });
-  return { shape, data };
-};
-
 describe.each(variants)("%s", (_, make) => {
-  test("learns to find what it did not, every weight taking part", async () => {
-    const model = make(), sgd = new SGD(model.namedParameters(), { lr: 0.03, momentum: 0.9, nesterov: true }), both = drawn();
-    const found = () => validate(model, (async function* () { yield { images: both, boxes }; })());
-    expect((await found()).map50).toBeLessThan(0.05);
-    model.train();
-    for (let step = 0; step < STEPS; step++) {
-      const lr = 0.03 * (1 - step / STEPS);
-      sgd.rates = { weight: lr, bias: lr, norm: lr };
-      scope(() => backward(model.loss(model.forward(both), boxes).total));
-      if (step === 0) expect(model.namedParameters().filter(([name, { grad, requiresGrad }]) => requiresGrad && !grad && !name.startsWith("head.")).map(([name]) => name)).toEqual([]);
+  beforeAll(async () => { host = await loadKernels({ threads: 1, arithmetic: "strict" }); }); // the same steps on every machine
+  afterAll(async () => { host = await loadKernels({ threads: 1 }); });
+
+  test("learns to tell two pictures apart in every output, each weight taking part", () => {
+    const model = make(), sgd = new SGD(model.namedParameters(), { lr: 0.05, momentum: 0.9, nesterov: true }), both = images(2), losses: number[] = [];
+    for (let step = 0; step < 40; step++) {
+      scope(() => {
+        const loss = model.outputs(model.forward(both)).map((y) => scale(sum(bceWithLogits(y, first(y.shape))), { by: 1 / y.size })).reduce((a, b) => add(a, b));
+        backward(loss);
+        losses.push(loss.item());
+      });
+      if (step === 0) expect(model.namedParameters().filter(([, { grad, requiresGrad }]) => requiresGrad && !grad?.data.some((value) => value !== 0)).map(([name]) => name)).toEqual([]);
       sgd.step({ clip: 10 });
     }
-    expect((await found()).map50).toBeGreaterThan(0.45);
-  }, 60_000);
+    const ways = scope(() => model.outputs(model.forward(both)).length);
+    expect(losses.at(-1)).toBeLessThan(0.6 * ways * Math.LN2); // what says the same of both has at least ways ln 2
+  });
+
+  test("has a loss, whose gradients are finite, and finds boxes that are", () => {
+    const model = awake(make()).train(), { total } = scope(() => {
+      const loss = model.loss(model.forward(images(2)), boxes);
+      backward(loss.total);
+      return { total: loss.total.item() };
+    });
+    expect(total).toBeGreaterThan(0);
+    for (const [name, { grad }] of model.namedParameters()) expect(grad?.data.every(Number.isFinite) ?? true, name).toBe(true);
+    const decoded = scope(() => noGrad(() => { const { data, shape } = model.eval().detect(images(2)); return { data: Array.from(data), shape }; })), row = 4 + 3;
+    expect(decoded.shape.slice(0, 1).concat(decoded.shape.slice(2))).toEqual([2, row]);
+    decoded.data.forEach((value, i) => { expect(Number.isFinite(value)).toBe(true); if (i % row >= 4) expect(value).toBeLessThanOrEqual(1); });
+  });
 });
 
 describe("timesteps", () => {
+  /** A digest of the bits, which is compared in no time. */
+  const digest = (all: readonly (ArrayLike<number> | undefined)[]): string => {
+    const hash = createHash("sha256");
+    for (const values of all) hash.update(values ? Float32Array.from(values) : "none");
+    return hash.digest("hex");
+  };
   /** Outputs, gradients and running statistics of a step. */
   const step = (T: number, input: { shape: readonly number[]; data: Float32Array }) => {
     const model = new SpikeYOLO({ ...spikeYOLO.tiny, classes: 3, T }), outputs = scope(() => {
-      const prediction = model.forward(input), out = [prediction.box, prediction.classes].map(({ data }) => Array.from(data));
+      const prediction = model.forward(input), out = digest(model.outputs(prediction).map(({ data }) => data));
       backward(model.loss(prediction, boxes).total);
       return out;
     });
-    return { outputs, gradients: model.parameters().map(({ grad }) => grad && Array.from(grad.data)), statistics: model.namedBuffers().map(([, { data }]) => Array.from(data)) };
+    return { outputs, gradients: digest(model.parameters().map(({ grad }) => grad?.data)), statistics: digest(model.namedBuffers().map(([, { data }]) => data)) };
   };
   const { shape, data } = images(2), frames = (...of: Float32Array[]) => ({ shape: [of.length, ...shape], data: Float32Array.from(of.flatMap((frame) => [...frame])) });
 
@@ -201,13 +214,12 @@ describe.each(["silu", "relu"] as const)("with %s", (activation) => {
 });
 
 describe("gradients of the whole graph against central differences, with SiLU in float64:", () => {
-  const graphs: [string, () => Detector][] = [
+  const graphs: [string, () => Network][] = [
     ["SpikeYOLO", () => tiny({ activation: "silu" })],
     ["no re-parameterisation, Block-2 early, anchors", () => tiny({ activation: "silu", reparam: "spiking", early: "rep", head: "anchor" })],
     ["Spiking YOLOv8", () => new SpikingYOLOv8({ ...spikingYOLOv8.tiny, classes: 3, norm: NORM, activation: "silu" })],
   ];
   const picture = { shape: [1, 32, 32, 3], data: images(1).data.subarray(0, 32 * 32 * 3) };
-  const outputs = (prediction: any): Tensor[] => prediction.heads ?? [prediction.box, prediction.classes];
 
   test.each(graphs)("%s; a hundredth more would show", async (_, make) => {
     const double = await loadKernels({ build: "reference64" });
@@ -216,9 +228,9 @@ describe("gradients of the whole graph against central differences, with SiLU in
       scope(() => noGrad(() => { model.forward({ shape: [1, 64, 64, 3], data: images(1, 7).data }); }));
       model.eval(); // norms whose statistics stand still
       const random = new Random(6), weights: Float64Array[] = [];
-      const value = (): number => scope(() => noGrad(() => outputs(model.forward(picture)).reduce((sum, { data }, k) => sum + Array.from(data).reduce((s, y, i) => s + y * weights[k][i], 0), 0)));
+      const value = (): number => scope(() => noGrad(() => model.outputs(model.forward(picture)).reduce((sum, { data }, k) => sum + Array.from(data).reduce((s, y, i) => s + y * weights[k][i], 0), 0)));
       scope(() => {
-        const ys = outputs(model.forward(picture));
+        const ys = model.outputs(model.forward(picture));
         for (const y of ys) weights.push(Float64Array.from({ length: y.size }, () => random.uniform(-1, 1)));
         backward(ys.map((y, k) => sum(mul(y, tensor(weights[k], y.shape)))).reduce((a, b) => add(a, b)));
       });
