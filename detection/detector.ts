@@ -10,7 +10,7 @@ export interface Detector<Prediction = any> extends Module {
   readonly neuron: Neuron;
   /** Raw predictions of a batch. */
   forward(input: DetectorInput): Prediction;
-  /** Their loss against the objects of the batch. A network with gains of its own ignores these. */
+  /** Their loss against the objects of the batch. Without gains, those as published for it. */
   loss(prediction: Prediction, boxes: BoxTargets, gains?: LossGains): DetectionLoss;
   /** The tensors that the loss reads: where gradients come in. */
   outputs(prediction: Prediction): readonly Tensor[];

@@ -12,7 +12,7 @@ import { integrateAndFire } from "../nn/neurons.ts";
 import { atan } from "../nn/surrogates.ts";
 import { cocoAnchors, decodeAnchors, scoredBoxes, type AnchorBox, type AnchorPrediction } from "./anchor-head.ts";
 import { anchorGains, anchorLoss } from "./anchor-loss.ts";
-import type { BoxTargets, DetectionLoss } from "./loss.ts";
+import type { BoxTargets, DetectionLoss, LossGains } from "./loss.ts";
 import type { DetectorInput } from "./spikeyolo.ts";
 
 export interface SNNYOLOv3Config {
@@ -154,10 +154,10 @@ export class SNNYOLOv3 extends Module {
   /** Raw predictions of the three heads. */
   forward(input: DetectorInput): AnchorPrediction { return keepingAs(this.config.activations, () => lean(() => this.layers(input))); }
 
-  /** The published loss with the published gains, of which the third part stands in `dfl`: objectness. */
-  loss(prediction: AnchorPrediction, boxes: BoxTargets): DetectionLoss {
+  /** The published loss, with the published gains unless others are given. The third part stands in `dfl`: objectness. */
+  loss(prediction: AnchorPrediction, boxes: BoxTargets, gains?: LossGains): DetectionLoss {
     const { heads: [coarse], strides: [stride], classes: of } = prediction, [, h, w] = coarse.shape;
-    const { objectness, ...parts } = anchorLoss(prediction, boxes, { ...anchorGains(of, Math.max(h, w) * stride), squared: this.config.loss === "squared" });
+    const { objectness, ...parts } = anchorLoss(prediction, boxes, { ...(gains ? { ...gains, objectness: gains.dfl } : anchorGains(of, Math.max(h, w) * stride)), squared: this.config.loss === "squared" });
     return { ...parts, dfl: objectness };
   }
 

@@ -11,7 +11,7 @@ import { FormatError } from "../nn/safetensors.ts";
 import { schedule, type Recipe, type Settings } from "../nn/schedules.ts";
 import { Snapshot } from "../nn/snapshot.ts";
 import { xywhToXyxy } from "./boxes.ts";
-import { lossGains, type BoxTargets, type LossGains } from "./loss.ts";
+import type { BoxTargets, LossGains } from "./loss.ts";
 import { DetectionMetrics, fitness, type DetectionScores, type Truth } from "./metrics.ts";
 import { validationNms } from "./nms.ts";
 import { predict } from "./predictor.ts";
@@ -32,6 +32,7 @@ export interface TrainRecipe extends Recipe {
   /** Largest norm of all gradients together. */
   readonly clip: number;
   readonly ema: EMAOptions;
+  /** Weights of the parts of the loss; as published for the network unless said otherwise. */
   readonly gains?: LossGains;
   /** Which parameters decay; weights alone unless said otherwise. */
   readonly decaying?: readonly Role[];
@@ -154,7 +155,7 @@ type StepResult = LossParts & { firingRate: number; gradientNorm: number | undef
  * Forward, loss, backward, and where the schedule says so an optimiser step. All memory of it is free again afterwards. Workers can be lost
  * up to the end of backward, and then nothing has changed but what a Snapshot holds: the optimiser runs on this thread alone.
  */
-function trainStep(model: Detector, { images, boxes }: TrainingBatch, optimizer: SGD, { rates, momentum, accumulate, step }: Settings, { clip, gains = lossGains, gather }: TrainRecipe, kept: boolean): StepResult {
+function trainStep(model: Detector, { images, boxes }: TrainingBatch, optimizer: SGD, { rates, momentum, accumulate, step }: Settings, { clip, gains, gather }: TrainRecipe, kept: boolean): StepResult {
   const spikes = new FiringRate();
   const { box, classes, dfl } = scope(() => {
     const loss = model.loss(spikes.watch(() => model.forward(images)), boxes, gains);
