@@ -8,7 +8,8 @@
  *   threads    two threads against one
  *   step       a training step of the default network, at initialisation or as a run left it: step weights=RUN
  *   model      SpikeYOLO-n: forward and training step, by each way of convolving spikes
- *   network    SpikeYOLO-n beside eager PyTorch: forward, and forward with backward
+ *   network    SpikeYOLO-n and `small` beside eager PyTorch: forward, and forward with backward (network small: that one alone)
+ *   bccd       a training run on BCCD beside the log of the reference's: the first iterations from its initial weights, and the epochs of runs=RUN,RUN
  *   yolov3     SNN-YOLOv3 at full size, 416 x 416 in four timesteps: a picture as dispatched and forced dense, and the memory of the process
  *   decoding   SNN-YOLOv3 on embedded pictures: current mean decoding against rate decoding, mAP over epochs
  *   footprint  memory of a training step of SpikeYOLO-n: kept for backward, linear memory, process
@@ -16,6 +17,7 @@
  *   masked     input gradients of 1x1 convolutions through open windows alone, against the dense product
  *   integers   int8 dense and int16 sparse convolutions against float32
  *   fold       RepConvs in factors and as one convolution: what the cost model says, and the clock
+ *   ablation   SpikeYOLO's ablations, each trained from several seeds: ablation quick
  *   metrics    COCO's metrics of 500,000 detections, beside pycocotools where a python3 has it
  *   datasets   drawing, decoding, fitting and varying pictures
  *   loader     the share of time that training waits for pictures, by who reads them
@@ -36,11 +38,13 @@ const BENCHES: Record<string, () => Promise<{ run(args: readonly string[]): Prom
   threads: () => import("./threads.ts"),
   step: () => import("./step.ts"),
   network: () => import("./peers/network.ts"),
+  bccd: () => import("./bccd.ts"),
   winograd: () => import("./winograd.ts"),
   masked: () => import("./masked.ts"),
   integers: () => import("./integers.ts"),
   model: () => import("./model.ts"),
   fold: () => import("./fold.ts"),
+  ablation: () => import("./ablation.ts"),
   metrics: () => import("./metrics.ts"),
   yolov3: () => import("./yolov3.ts"),
   decoding: () => import("./decoding.ts"),

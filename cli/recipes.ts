@@ -152,8 +152,8 @@ function presetOf({ model = "tiny", data, frames, recipe }: Pick<Partial<Setting
   return RECIPES[recipe ?? (anchored ? "snn-yolov3" : "small")];
 }
 
-/** Options that say how events become frames, and those that mean nothing where pictures are not varied, or not read from files of their own. */
-export const FRAME_OPTIONS = ["frames", "window", "order"] as const, PICTURE_OPTIONS = [...Object.keys(VARIATIONS) as (keyof typeof VARIATIONS)[], "close_mosaic", "workers", "cache"] as const;
+/** Options that say how events become frames, and those that mean nothing where pictures are not varied, nor kept. */
+export const FRAME_OPTIONS = ["frames", "window", "order"] as const, PICTURE_OPTIONS = [...Object.keys(VARIATIONS) as (keyof typeof VARIATIONS)[], "close_mosaic", "cache"] as const;
 
 /** How a run on recordings makes frames; undefined on pictures. */
 export const framesOf = ({ frames, window = frameProtocol.window / 1000, order, T }: Pick<Settings, "frames" | "window" | "order" | "T">): FrameProtocol | undefined =>

@@ -5,6 +5,13 @@ import { exp } from "../kernels/elementary.ts";
 /** Width and height in pixels. */
 export type AnchorBox = readonly [width: number, height: number];
 
+/** Sizes in pixels that YOLOv3 found by k-means on COCO, coarsest stride first. */
+export const cocoAnchors: readonly (readonly AnchorBox[])[] = [
+  [[116, 90], [156, 198], [373, 326]],
+  [[30, 61], [62, 45], [59, 119]],
+  [[10, 13], [16, 30], [33, 23]],
+];
+
 /** What the heads say of one batch. */
 export interface AnchorPrediction {
   /** One for each stride: [B, h, w, anchors * (5 + classes)], anchor-major: x, y, width, height, objectness, then classes, all before any function. */

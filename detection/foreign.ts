@@ -7,7 +7,8 @@ import { ilif, ilifGen1 } from "../nn/neurons.ts";
 import { PickledObject, Tuple } from "../nn/pickle.ts";
 import { FormatError, readSafetensors, type StoredTensor } from "../nn/safetensors.ts";
 import { isTorchModule, modulesOf, readTorch, tensorsIn } from "../nn/torch-file.ts";
-import { repeats, type SpikeYOLOConfig, type SpikeYOLOSize } from "./spikeyolo.ts";
+import { repeats } from "./pyramid.ts";
+import type { SpikeYOLOConfig, SpikeYOLOSize } from "./spikeyolo.ts";
 import type { ForeignTensor } from "./weights.ts";
 
 /** Which data a network's neurons were made for: I-LIF of COCO, or that of the Gen1 release, which halves its input. */

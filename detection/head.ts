@@ -2,8 +2,9 @@
  * What turns stage outputs into objects: pooling over several scales at once, and the decoupled head that predicts each side of a box as a
  * distribution (Li et al., arXiv:2006.04388).
  */
-import { concat, concatRows, expectation, fire, lean, maxPool2d, meanOverTime, noGrad, Parameter, reshape, sigmoid, tensor, type Tensor } from "../engine/index.ts";
+import { concat, concatRows, expectation, lean, maxPool2d, meanOverTime, noGrad, Parameter, reshape, sigmoid, tensor, type Tensor } from "../engine/index.ts";
 import { log } from "../kernels/elementary.ts";
+import { activating, type Activating } from "../nn/activations.ts";
 import { SpikingConv, type BlockOptions } from "../nn/blocks.ts";
 import { Conv2d, perTimestep } from "../nn/layers.ts";
 import { Module } from "../nn/module.ts";
@@ -32,16 +33,18 @@ export class SpikeSPPF extends Module {
 export class Branch extends Module {
   readonly conv1: SpikingConv;
   readonly conv2: SpikingConv;
+  readonly neurons: Activating;
   readonly predict: Conv2d;
-  constructor(inChannels: number, hidden: number, out: number, readonly options: BlockOptions) {
+  constructor(inChannels: number, hidden: number, out: number, options: BlockOptions) {
     super();
     this.conv1 = new SpikingConv(inChannels, hidden, 3, 1, options);
     this.conv2 = new SpikingConv(hidden, hidden, 3, 1, options);
+    this.neurons = activating(options.neuron);
     this.predict = new Conv2d(hidden, out, 1, { bias: true });
   }
   forward(x: Tensor): Tensor {
     return lean(() => {
-      const s = fire(this.conv2.forward(this.conv1.forward(x)), this.options.neuron);
+      const s = this.neurons.forward(this.conv2.forward(this.conv1.forward(x)));
       return perTimestep(s, (frames) => this.predict.forward(frames));
     });
   }

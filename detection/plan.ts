@@ -1,5 +1,5 @@
 /** How much memory training will take, known before anything runs. */
-import { add, backward, bceWithLogits, empty, OutOfMemoryError, rehearse, scope, sigmoid, sum, withSpikePath } from "../engine/index.ts";
+import { add, backward, bceWithLogits, empty, OutOfMemoryError, rehearse, scope, sigmoid, sum } from "../engine/index.ts";
 import { tensorsOf } from "../nn/checkpoint.ts";
 import { newDetector, type DetectorRecord } from "./families.ts";
 
@@ -21,17 +21,14 @@ export interface PlannedTraining { readonly model: DetectorRecord; readonly batc
 /** Larger than what one linear memory can be. */
 const ENDLESS: MemoryPlan = { parameters: NaN, optimizer: NaN, activations: NaN, workspace: NaN, total: Infinity };
 
-/** The plan of `train` on batches of so many pictures: from shapes alone. Where spikes may run dense or sparse, the larger of the two. */
+/** The plan of `train` on batches of so many pictures: from shapes alone, with spikes as dense as they usually are. */
 export function planTraining(training: PlannedTraining): MemoryPlan {
-  const plans = (["sparse", "dense"] as const).map((path) => {
-    try {
-      return withSpikePath(path, () => rehearseStep(training));
-    } catch (error) {
-      if (error instanceof OutOfMemoryError) return ENDLESS;
-      throw error;
-    }
-  });
-  return plans.reduce((a, b) => (b.total > a.total ? b : a));
+  try {
+    return rehearseStep(training);
+  } catch (error) {
+    if (error instanceof OutOfMemoryError) return ENDLESS;
+    throw error;
+  }
 }
 
 function rehearseStep({ model: config, batch, imgsz }: PlannedTraining): MemoryPlan {

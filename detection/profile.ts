@@ -67,7 +67,7 @@ export function profile(model: Detector, images: DetectorInput, { turns = 5 }: P
     scope(() => noGrad(() => {
       let kernel = "";
       const see = (layer: Conv2d, x: Value, y: Tensor, again: (x: Value) => Tensor): void => {
-        const name = names.get(layer) ?? "", chosen = kernel, macs = macsOf(layer, x.shape, y.shape) / B, sheetMacs = sheetMacsOf(macs, x, B, chains.get(layer));
+        const name = names.get(layer) ?? "", chosen = kernel, macs = macsOf(layer, x.shape, y.shape) / B, sheetMacs = sheetMacsOf(layer, macs, x, B, chains.get(layer));
         layers.push({
           name, input: x.shape, output: y.shape, ...activityOf(x, neuron), ...costOf(name, macs, sheetMacs, x), kernel: chosen,
           milliseconds: time(x, again, turns), bytesKept: kept.get(layer) ?? 0,
@@ -121,10 +121,10 @@ function chainsOf(model: Detector): Map<Conv2d, RepConv | SepRepConv> {
   return new Map(chains.flatMap((chain) => chain.namedModules().flatMap(([, part]) => (part instanceof Conv2d ? [[part, chain] as const] : []))));
 }
 
-/** A chain is counted where its spikes come in. */
-function sheetMacsOf(macs: number, x: Value, B: number, chain: RepConv | SepRepConv | undefined): number {
+/** A chain is counted where its input comes in. */
+function sheetMacsOf(layer: Conv2d, macs: number, x: Value, B: number, chain: RepConv | SepRepConv | undefined): number {
   if (!chain) return macs;
-  return x instanceof Spikes ? (9 * chain.inChannels * chain.outChannels * pixels(x.shape)) / B : 0;
+  return layer === chain.reader ? (9 * chain.inChannels * chain.outChannels * pixels(x.shape)) / B : 0;
 }
 
 function costOf(name: string, macs: number, sheetMacs: number, x: Value): Pick<LayerProfile, "macs" | "sheetMacs" | "synapticOperations" | "picojoules"> {

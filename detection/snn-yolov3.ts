@@ -10,7 +10,7 @@ import { Conv2d, perTimestep, type NormOptions } from "../nn/layers.ts";
 import { Module } from "../nn/module.ts";
 import { integrateAndFire } from "../nn/neurons.ts";
 import { atan } from "../nn/surrogates.ts";
-import { decodeAnchors, scoredBoxes, type AnchorBox, type AnchorPrediction } from "./anchor-head.ts";
+import { cocoAnchors, decodeAnchors, scoredBoxes, type AnchorBox, type AnchorPrediction } from "./anchor-head.ts";
 import { anchorGains, anchorLoss } from "./anchor-loss.ts";
 import type { BoxTargets, DetectionLoss, LossGains } from "./loss.ts";
 import type { DetectorInput } from "./spikeyolo.ts";
@@ -49,13 +49,6 @@ export interface SNNYOLOv3Config {
   /** Seed of the initial weights. */
   readonly seed: number;
 }
-
-/** Sizes in pixels that YOLOv3 found by k-means on COCO, coarsest stride first. */
-export const cocoAnchors: readonly (readonly AnchorBox[])[] = [
-  [[116, 90], [156, 198], [373, 326]],
-  [[30, 61], [62, 45], [59, 119]],
-  [[10, 13], [16, 30], [33, 23]],
-];
 
 /** Full size. The text gives no alpha, and does not say whether gradients pass by the reset: alpha is that of the library that its code uses, and they do there. */
 const paper = { width: 1, depth: [1, 2, 8, 8, 4], spp: false, reset: "subtract", detachReset: false, alpha: 2, decode: "mean", loss: "plain" } as const;

@@ -3,7 +3,8 @@
  * (snn-yolov3-weights.ts), convolutions as [out, in, kh, kw].
  */
 import { show, type Parameter } from "../engine/index.ts";
-import { AllConvBlock, ConvBlock, DownSampling, RepConv, SeparableConv, SepRepConv, SpikingConv } from "../nn/blocks.ts";
+import { AllConvBlock, ConvBlock, DownSampling, SeparableConv, SpikingConv } from "../nn/blocks.ts";
+import { RepConv, SepRepConv, SpikingRepConv, SpikingSepRepConv } from "../nn/chains.ts";
 import { BatchNorm2d, BatchNormPad, Conv2d } from "../nn/layers.ts";
 import { Buffer, Module } from "../nn/module.ts";
 import type { TensorData } from "../nn/safetensors.ts";
@@ -16,16 +17,17 @@ import { LAYERS, SpikeYOLO } from "./spikeyolo.ts";
 export interface ForeignTensor { readonly shape: readonly number[]; readonly data: ArrayLike<number> }
 
 type Kind = abstract new (...args: never[]) => Module;
+type Names = Readonly<Record<string, string>>;
 
 /** What the reference calls the parts of each of our modules. */
-const NAMES = new Map<Kind, Readonly<Record<string, string>>>([
+const NAMES = new Map<Kind, Names>([
   [Conv2d, { weight: "weight", bias: "bias" }],
   [BatchNorm2d, { weight: "weight", bias: "bias", runningMean: "running_mean", runningVariance: "running_var" }],
   [BatchNormPad, { norm: "bn" }],
   [SpikingConv, { conv: "conv", norm: "bn" }],
   [DownSampling, { conv: "encode_conv", norm: "encode_bn" }],
-  [RepConv, { reduce: "body.0", reduceNorm: "body.1", depthwise: "body.2.0", expand: "body.2.1", expandNorm: "body.2.2" }],
-  [SepRepConv, { norm: "body.0", pointwise: "body.1.0", depthwise: "body.1.1" }],
+  ...[RepConv, SpikingRepConv].map((kind): [Kind, Names] => [kind, { reduce: "body.0", reduceNorm: "body.1", depthwise: "body.2.0", expand: "body.2.1", expandNorm: "body.2.2" }]),
+  ...[SepRepConv, SpikingSepRepConv].map((kind): [Kind, Names] => [kind, { norm: "body.0", pointwise: "body.1.0", depthwise: "body.1.1" }]),
   [SeparableConv, { expand: "pwconv1", depthwise: "dwconv2", project: "pwconv3", expandNorm: "bn1", depthwiseNorm: "bn2", projectNorm: "bn3" }],
   [AllConvBlock, { separable: "Conv", conv1: "conv1", conv2: "conv2" }],
   [ConvBlock, { separable: "Conv", conv1: "conv1", norm1: "bn1", conv2: "conv2", norm2: "bn2" }],
@@ -84,9 +86,11 @@ export function loadReference(module: Module, tensors: ReadonlyMap<string, Forei
   return [...tensors.keys()].filter((name) => !all.has(name) && !name.endsWith("num_batches_tracked"));
 }
 
-/** The weights of a module as the reference names and lays them out. */
+/** The weights of a module as the reference names and lays them out. Refuses one with weights that the reference has not, such as a leak that is learned. */
 export function toReference(module: Module): Map<string, ForeignTensor> {
-  return new Map([...referenceNames(module)].map(([name, ours]) => [name, { shape: theirShape(name, ours.shape), data: inTheirLayout(ours.shape, ours.data) }]));
+  const named = referenceNames(module), known = new Set(named.values()), [unnamed] = module.namedParameters().find(([, parameter]) => !known.has(parameter)) ?? [];
+  if (unnamed !== undefined) throw new Error(`weights: the reference has no name for ${unnamed}`);
+  return new Map([...named].map(([name, ours]) => [name, { shape: theirShape(name, ours.shape), data: inTheirLayout(ours.shape, ours.data) }]));
 }
 
 /** The names of the branches that tell classes apart: what another number of classes changes. */

@@ -4,24 +4,34 @@
  * Residuals travel as membrane current, never as spikes: every block takes a current and returns one, and fires inside, before each
  * convolution. Convolutions have no bias unless said. Each block is lean: of what it makes, its result stays, and what gradients read.
  */
-import { add, conv2d, fire, isRecording, lean, mulRow, reshape, Spikes, type Neuron, type Shape, type Tensor, type Value } from "../engine/index.ts";
-import { BatchNorm2d, BatchNormPad, Conv2d, normed, perTimestep, type NormOptions } from "./layers.ts";
+import { add, lean, type Tensor, type Value } from "../engine/index.ts";
+import { activating, type Activating, type Activation } from "./activations.ts";
+import { RepConv, SepRepConv, SpikingRepConv, SpikingSepRepConv } from "./chains.ts";
+import { BatchNorm2d, Conv2d, normed, perTimestep, type NormOptions } from "./layers.ts";
 import { Module } from "./module.ts";
 
 /** What all blocks of one network share. */
-export interface BlockOptions { readonly neuron: Neuron; readonly norm: NormOptions }
+export interface BlockOptions {
+  /** What stands before each convolution; each place has parameters of its own where something is learned. */
+  readonly neuron: Activation;
+  readonly norm: NormOptions;
+  /** "spiking": neurons between the factors of RepConvs and SepRepConvs too, which no longer fold. Default "linear". */
+  readonly reparam?: "linear" | "spiking";
+}
 
 /** fire, convolve, normalise: [.., in] -> [.., out]; padding keeps the size at stride 1. */
 export class SpikingConv extends Module {
+  readonly neurons: Activating;
   readonly conv: Conv2d;
   readonly norm: BatchNorm2d;
-  constructor(inChannels: number, outChannels: number, kernel: number, stride: number, readonly options: BlockOptions) {
+  constructor(inChannels: number, outChannels: number, kernel: number, stride: number, options: BlockOptions) {
     super();
+    this.neurons = activating(options.neuron);
     this.conv = new Conv2d(inChannels, outChannels, kernel, { stride, padding: kernel >> 1 });
     this.norm = new BatchNorm2d(outChannels, options.norm);
   }
   forward(x: Tensor): Tensor {
-    return lean(() => perTimestep(fire(x, this.options.neuron), (frames) => normed(this.conv, frames, this.norm)));
+    return lean(() => perTimestep(this.neurons.forward(x), (frames) => normed(this.conv, frames, this.norm)));
   }
 }
 
@@ -30,236 +40,48 @@ export class SpikingConv extends Module {
  * 7x7 at stride 4.
  */
 export class DownSampling extends Module {
+  readonly neurons: Activating | undefined;
   readonly conv: Conv2d;
   readonly norm: BatchNorm2d;
-  constructor(inChannels: number, outChannels: number, readonly first: boolean, readonly options: BlockOptions) {
+  constructor(inChannels: number, outChannels: number, first: boolean, options: BlockOptions) {
     super();
+    if (!first) this.neurons = activating(options.neuron);
     const geometry = first ? { kernel: 7, stride: 4, padding: 2 } : { kernel: 3, stride: 2, padding: 1 };
     this.conv = new Conv2d(inChannels, outChannels, geometry.kernel, { ...geometry, bias: true });
     this.norm = new BatchNorm2d(outChannels, options.norm);
   }
   forward(x: Tensor): Tensor {
-    const input = (): Value => (this.first ? x : fire(x, this.options.neuron));
+    const input = (): Value => this.neurons?.forward(x) ?? x;
     return lean(() => perTimestep(input(), (frames) => normed(this.conv, frames, this.norm)));
-  }
-}
-
-/** A piece of the work of a chain on its frames, and what it reads. */
-export interface Part {
-  /** 1x1, wider, or with a kernel for each channel; "rows" goes over values as they stand (norms, borders). */
-  readonly kind: "pointwise" | "wider" | "depthwise" | "rows";
-  readonly reads: "spikes" | "reals";
-  /** Multiply-accumulates of the dense layer; of rows, values. */
-  readonly macs: number;
-  /** Weights that are packed before it runs. */
-  readonly weights: number;
-  /** Channels that an output sums over at each tap. */
-  readonly channels: number;
-}
-
-/** What a chain of linear layers does, as one convolution. */
-interface Linear { readonly weight: Float64Array; readonly bias: Float64Array }
-
-/**
- * A chain of linear layers that in eval mode is one 3x3 convolution of its spikes, padding 1, borders included. Folded, all of it is
- * additions where something fired; in factors it has fewer weights and trains better. Both forms stay runnable.
- */
-export abstract class Foldable extends Module {
-  /** The one convolution, while the chain is folded. */
-  folded: Conv2d | undefined;
-  constructor(readonly inChannels: number, readonly outChannels: number) { super(); }
-
-  /** Its layer that reads the spikes, as it runs now. */
-  get reader(): Conv2d { return this.folded ?? this.first; }
-  protected abstract readonly first: Conv2d;
-
-  /** The work of frames [N, H, W, in]: as one convolution, or factor by factor. */
-  work(form: "folded" | "factors", [N, H, W]: Shape): Part[] {
-    if (form === "factors") return this.workInFactors(N * H * W, N * (H + 2) * (W + 2));
-    const weights = 9 * this.inChannels * this.outChannels;
-    return [{ kind: "wider", reads: "spikes", macs: N * H * W * weights, weights, channels: this.inChannels }];
-  }
-  protected abstract workInFactors(pixels: number, padded: number): Part[];
-
-  /** Weight [out, 3, 3, in] and bias [out] of the eval-mode chain as it is now. */
-  protected abstract linear(): Linear;
-  /** Frames [N, H, W, in] -> [N, H, W, out], factor by factor, then the norm behind the chain. */
-  protected abstract factors(s: Value, norm: readonly BatchNorm2d[]): Tensor;
-
-  /** Runs as one convolution from now on, in eval mode. Weights that change later are not seen: fold again. */
-  fold(): void {
-    const { weight, bias } = this.linear();
-    this.folded ??= new Conv2d(this.inChannels, this.outChannels, 3, { padding: 1, bias: true });
-    this.folded.derived = true;
-    this.folded.weight.data.set(weight);
-    this.folded.bias!.data.set(bias);
-  }
-
-  /** Runs in factors again. */
-  unfold(): void {
-    for (const { home, ptr, size } of this.folded ? [this.folded.weight, this.folded.bias!] : []) home.memory.release(ptr, size * home.bytes);
-    this.folded = undefined;
-  }
-
-  /** Frames [N, H, W, in] -> [N, H, W, out], through the norm behind the chain where one is given. */
-  forward(s: Value, ...norm: readonly BatchNorm2d[]): Tensor {
-    if (this.training) this.unfold(); // a step of training makes it stale
-    return this.folded ? normed(this.folded, s, ...norm) : this.factors(s, norm);
-  }
-}
-
-/**
- * A 3x3 convolution in factors, linear from end to end:
- * 1x1 in -> in, norm with padding, 3x3 depthwise, 1x1 in -> out, norm. Takes spikes, fires nowhere inside.
- */
-export class RepConv extends Foldable {
-  readonly reduce: Conv2d;
-  readonly reduceNorm: BatchNormPad;
-  readonly depthwise: Conv2d;
-  readonly expand: Conv2d;
-  readonly expandNorm: BatchNorm2d;
-  constructor(inChannels: number, outChannels: number, norm: NormOptions) {
-    super(inChannels, outChannels);
-    this.reduce = new Conv2d(inChannels, inChannels, 1);
-    this.reduceNorm = new BatchNormPad(inChannels, 1, norm);
-    this.depthwise = new Conv2d(inChannels, inChannels, 3, { groups: inChannels });
-    this.expand = new Conv2d(inChannels, outChannels, 1);
-    this.expandNorm = new BatchNorm2d(outChannels, norm);
-  }
-
-  protected override get first(): Conv2d { return this.reduce; }
-
-  protected override workInFactors(pixels: number, padded: number): Part[] {
-    const { inChannels: I, outChannels: O } = this;
-    return [
-      { kind: "pointwise", reads: "spikes", macs: pixels * I * I, weights: I * I, channels: I },
-      { kind: "rows", reads: "reals", macs: pixels * I, weights: 0, channels: 1 },
-      { kind: "rows", reads: "reals", macs: padded * I, weights: 0, channels: 1 },
-      { kind: "depthwise", reads: "reals", macs: pixels * 9 * I, weights: 9 * I, channels: 1 },
-      { kind: "pointwise", reads: "reals", macs: pixels * I * O, weights: I * O, channels: I },
-      { kind: "rows", reads: "reals", macs: pixels * O, weights: 0, channels: 1 },
-    ];
-  }
-
-  protected override factors(s: Value, norm: readonly BatchNorm2d[]): Tensor {
-    const mixed = this.reduceNorm.of(this.reduce, s); // [N, H + 2, W + 2, in]
-    return normed(this.expand, this.depthwise.forward(mixed), this.expandNorm, ...norm);
-  }
-
-  /**
-   * With norms y = a x + b (reduceNorm: a, b; expandNorm: c, d):
-   *
-   *   W[o, k, i] = c[o] sum_m expand[o, m] depthwise[m, k] a[m] reduce[m, i]
-   *   bias[o]    = c[o] sum_m expand[o, m] (sum_k depthwise[m, k]) b[m] + d[o]
-   */
-  protected override linear(): Linear {
-    const { inChannels: I, outChannels: O } = this;
-    const [depthwise, expand] = [this.depthwise, this.expand].map(({ weight }) => Float64Array.from(weight.data)), reduce = new Float64Array((I + 3) * I);
-    reduce.set(this.reduce.weight.data);
-    const { scale: a, shift: b } = this.reduceNorm.norm.affineValues(), { scale: c, shift: d } = this.expandNorm.affineValues();
-    const weight = new Float64Array(O * 9 * I), bias = Float64Array.from(d);
-    const wide = I + 3, taps = new Float64Array(9 * wide); // c expand depthwise a of one output: [9][m], and zeros up to a multiple of four
-    for (let o = 0; o < O; o++) {
-      for (let m = 0; m < I; m++) for (let k = 0; k < 9; k++) {
-        const tap = c[o] * expand[o * I + m] * depthwise[m * 9 + k];
-        bias[o] += tap * b[m];
-        taps[k * wide + m] = tap * a[m];
-      }
-      const rows = Array.from({ length: 9 }, (_, k) => weight.subarray((o * 9 + k) * I, (o * 9 + k + 1) * I));
-      for (let m = 0; m < I; m += 4) rows.forEach((row, k) => { // four rows of `reduce` stay near while all nine taps take them
-        const t = k * wide + m;
-        addRows(row, reduce, m * I, taps[t], taps[t + 1], taps[t + 2], taps[t + 3]);
-      });
-    }
-    return { weight, bias };
-  }
-}
-
-/** y += a x0 + b x1 + c x2 + d x3, four rows of x from `at` on: a big network has billions of these to add. */
-function addRows(y: Float64Array, x: Float64Array, at: number, a: number, b: number, c: number, d: number): void {
-  const n = y.length, at1 = at + n, at2 = at1 + n, at3 = at2 + n;
-  for (let i = 0; i < n; i++) y[i] += a * x[at + i] + b * x[at1 + i] + (c * x[at2 + i] + d * x[at3 + i]);
-}
-
-/** The same for separable convolutions: norm with padding directly on spikes, 1x1 in -> out, 3x3 depthwise. No norm at the end. */
-export class SepRepConv extends Foldable {
-  readonly norm: BatchNormPad;
-  readonly pointwise: Conv2d;
-  readonly depthwise: Conv2d;
-  constructor(inChannels: number, outChannels: number, norm: NormOptions) {
-    super(inChannels, outChannels);
-    this.norm = new BatchNormPad(inChannels, 1, norm);
-    this.pointwise = new Conv2d(inChannels, outChannels, 1);
-    this.depthwise = new Conv2d(outChannels, outChannels, 3, { groups: outChannels });
-  }
-
-  protected override get first(): Conv2d { return this.pointwise; }
-
-  protected override workInFactors(pixels: number, padded: number): Part[] {
-    const { inChannels: I, outChannels: O } = this;
-    return [
-      { kind: "pointwise", reads: "spikes", macs: padded * I * O, weights: I * O, channels: I },
-      { kind: "depthwise", reads: "reals", macs: pixels * 9 * O, weights: 9 * O, channels: 1 },
-    ];
-  }
-
-  protected override factors(s: Value, norm: readonly BatchNorm2d[]): Tensor {
-    const onSpikes = !this.training && !isRecording() && s instanceof Spikes;
-    return normed(this.depthwise, onSpikes ? this.pointwiseOnSpikes(s) : this.pointwise.forward(this.norm.forward(s)), ...norm);
-  }
-
-  /**
-   * The norm alone folded into the 1x1, so that it stays a convolution of spikes: W (scale s + shift) = (W scale) s + W shift.
-   * The padding is zero spikes, since the border of the norm is what it makes of zero.
-   */
-  private pointwiseOnSpikes(s: Spikes): Tensor {
-    const { weight, inChannels, outChannels } = this.pointwise, { scale, shift } = this.norm.norm.affine();
-    const bias = conv2d(reshape(shift, [1, 1, 1, inChannels]), weight);
-    return this.pointwise.forwardWith(s, mulRow(weight, scale), reshape(bias, [outChannels]), { padding: 1 });
-  }
-
-  /** With the norm y = a x + b:  W[o, k, i] = depthwise[o, k] pointwise[o, i] a[i],  bias[o] = (sum_k depthwise[o, k]) sum_i pointwise[o, i] b[i] */
-  protected override linear(): Linear {
-    const { inChannels: I, outChannels: O } = this;
-    const [pointwise, depthwise] = [this.pointwise, this.depthwise].map(({ weight }) => Float64Array.from(weight.data));
-    const { scale: a, shift: b } = this.norm.norm.affineValues();
-    const weight = new Float64Array(O * 9 * I), bias = new Float64Array(O);
-    for (let o = 0; o < O; o++) {
-      for (let k = 0; k < 9; k++) {
-        const tap = depthwise[o * 9 + k], row = (o * 9 + k) * I;
-        for (let i = 0; i < I; i++) {
-          weight[row + i] = tap * pointwise[o * I + i] * a[i];
-          bias[o] += tap * pointwise[o * I + i] * b[i];
-        }
-      }
-    }
-    return { weight, bias };
   }
 }
 
 /** Separable mixing in space and channels, C -> 2C -> C: 1x1, 7x7 depthwise, SepRepConv, each after firing and before a norm. */
 export class SeparableConv extends Module {
+  /** Before each of the three. */
+  readonly neurons: readonly Activating[];
   readonly expand: Conv2d;
   readonly expandNorm: BatchNorm2d;
   readonly depthwise: Conv2d;
   readonly depthwiseNorm: BatchNorm2d;
-  readonly project: SepRepConv;
+  readonly project: SepRepConv | SpikingSepRepConv;
   readonly projectNorm: BatchNorm2d;
-  constructor(channels: number, kernel: number, readonly options: BlockOptions) {
+  constructor(channels: number, kernel: number, options: BlockOptions) {
     super();
-    const wide = 2 * channels, { norm } = options;
+    const wide = 2 * channels, { neuron, norm, reparam } = options;
+    this.neurons = [1, 2, 3].map(() => activating(neuron));
     this.expand = new Conv2d(channels, wide, 1);
     this.expandNorm = new BatchNorm2d(wide, norm);
     this.depthwise = new Conv2d(wide, wide, kernel, { padding: kernel >> 1, groups: wide });
     this.depthwiseNorm = new BatchNorm2d(wide, norm);
-    this.project = new SepRepConv(wide, channels, norm);
+    this.project = reparam === "spiking" ? new SpikingSepRepConv(wide, channels, norm, neuron) : new SepRepConv(wide, channels, norm);
     this.projectNorm = new BatchNorm2d(channels, norm);
   }
   forward(x: Tensor): Tensor {                                                                                  // [.., C]
-    const { neuron } = this.options;
-    const wide = lean(() => fire(perTimestep(fire(x, neuron), (s) => normed(this.expand, s, this.expandNorm)), neuron));       // [.., 2C]
-    const near = lean(() => fire(perTimestep(wide, (s) => normed(this.depthwise, s, this.depthwiseNorm)), neuron));            // [.., 2C]
-    return lean(() => perTimestep(near, (s) => this.project.forward(s, this.projectNorm)));                                    // [.., C]
+    const [first, second, third] = this.neurons;
+    const wide = lean(() => second.forward(perTimestep(first.forward(x), (s) => normed(this.expand, s, this.expandNorm))));    // [.., 2C]
+    const near = lean(() => third.forward(perTimestep(wide, (s) => normed(this.depthwise, s, this.depthwiseNorm))));           // [.., 2C]
+    return lean(() => this.project.overTime(near, this.projectNorm));                                                          // [.., C]
   }
 }
 
@@ -285,25 +107,29 @@ export class AllConvBlock extends Module {
 /** SNN-Block-2 (late stages): the same with RepConvs in place of the plain 3x3 convolutions. */
 export class ConvBlock extends Module {
   readonly separable: SeparableConv;
-  readonly conv1: RepConv;
+  /** Before each of the two. */
+  readonly neurons: readonly Activating[];
+  readonly conv1: RepConv | SpikingRepConv;
   readonly norm1: BatchNorm2d;
-  readonly conv2: RepConv;
+  readonly conv2: RepConv | SpikingRepConv;
   readonly norm2: BatchNorm2d;
-  constructor(channels: number, ratio: number, kernel: number, readonly options: BlockOptions) {
+  constructor(channels: number, ratio: number, kernel: number, options: BlockOptions) {
     super();
-    const wide = channels * ratio, { norm } = options;
+    const wide = channels * ratio, { neuron, norm, reparam } = options;
+    const chain = (from: number, to: number) => (reparam === "spiking" ? new SpikingRepConv(from, to, norm, neuron) : new RepConv(from, to, norm));
     this.separable = new SeparableConv(channels, kernel, options);
-    this.conv1 = new RepConv(channels, wide, norm);
+    this.neurons = [1, 2].map(() => activating(neuron));
+    this.conv1 = chain(channels, wide);
     this.norm1 = new BatchNorm2d(wide, norm);
-    this.conv2 = new RepConv(wide, channels, norm);
+    this.conv2 = chain(wide, channels);
     this.norm2 = new BatchNorm2d(channels, norm);
   }
   forward(x: Tensor): Tensor {
-    const { neuron } = this.options;
+    const [first, second] = this.neurons;
     return lean(() => {
       const mixed = add(this.separable.forward(x), x);
-      const wide = lean(() => fire(perTimestep(fire(mixed, neuron), (s) => this.conv1.forward(s, this.norm1)), neuron)); // [.., rC]
-      return add(mixed, lean(() => perTimestep(wide, (s) => this.conv2.forward(s, this.norm2))));                        // [.., C]
+      const wide = lean(() => second.forward(this.conv1.overTime(first.forward(mixed), this.norm1))); // [.., rC]
+      return add(mixed, lean(() => this.conv2.overTime(wide, this.norm2)));                           // [.., C]
     });
   }
 }

@@ -6,13 +6,17 @@
  * Either form gives the same values but for rounding (`Foldable`), so the choice shows in time alone, and in the last bits.
  */
 import { Spikes, type Shape, type SpikeStatistics } from "../engine/index.ts";
-import { Foldable, type Part } from "./blocks.ts";
+import { Foldable, type Part } from "./chains.ts";
 import { observeConvolutions } from "./layers.ts";
 import type { Module } from "./module.ts";
 import { milliseconds } from "./rates.ts";
 
 /** What a chain reads: how busy its spikes are, and the shape [N, H, W, in] of its frames. */
-export interface ChainSpikes extends SpikeStatistics { readonly frames: Shape }
+export interface ChainSpikes extends SpikeStatistics {
+  readonly frames: Shape;
+  /** Real numbers, where the network has no neurons. */
+  readonly real?: boolean;
+}
 
 /** What a part of a chain costs where the chain reads such spikes, in any unit that adds up. */
 export type Cost = (part: Part, spikes: ChainSpikes) => number;
@@ -57,10 +61,13 @@ export function foldingCosts(module: Module, spikes: Readonly<Record<string, Cha
     const read = Object.hasOwn(spikes, name) ? spikes[name] : undefined;
     if (!read) throw new Error(`fold: no spikes are known of chain ${JSON.stringify(name)}; measure those of all chains with readByChains(model, () => model.forward(images))`);
     if (![read.density, read.rate].every((x) => x >= 0 && x < Infinity)) throw new Error(`fold: chain ${JSON.stringify(name)}: expected a density and a rate of 0 or more, got ${read.density} and ${read.rate}`);
-    const total = (form: "folded" | "factors"): number => chain.work(form, read.frames).reduce((sum, part) => sum + cost(part, read), 0);
+    const total = (form: "folded" | "factors"): number => chain.work(form, read.frames).reduce((sum, part) => sum + cost(read.real ? { ...part, reads: "reals" } : part, read), 0);
     return { name, folded: total("folded"), factors: total("factors") };
   });
 }
+
+/** What reals are as spikes: nowhere zero. */
+const FULL: SpikeStatistics = { rate: 1, density: 1, open: 1 };
 
 /** The spikes that chains read while `run` runs, whichever form they run in: means over all of them, and the frames of the last. */
 export function readByChains(module: Module, run: () => unknown): Record<string, ChainSpikes> {
@@ -68,10 +75,10 @@ export function readByChains(module: Module, run: () => unknown): Record<string,
   const sums: Record<string, ChainSpikes & { size: number }> = {};
   observeConvolutions((layer, x) => {
     const name = nameOf.get(layer);
-    if (name === undefined || !(x instanceof Spikes)) return;
-    const now = x.statistics(), before = sums[name] ?? { rate: 0, density: 0, open: 0, size: 0 }, size = before.size + x.size;
+    if (name === undefined) return;
+    const real = !(x instanceof Spikes), now = real ? FULL : x.statistics(), before = sums[name] ?? { rate: 0, density: 0, open: 0, size: 0 }, size = before.size + x.size;
     const mean = (which: keyof SpikeStatistics): number => before[which] + ((now[which] - before[which]) * x.size) / size;
-    sums[name] = { rate: mean("rate"), density: mean("density"), open: mean("open"), frames: x.shape, size };
+    sums[name] = { rate: mean("rate"), density: mean("density"), open: mean("open"), frames: x.shape, size, ...(real && { real }) };
   }, run);
   return Object.fromEntries(Object.entries(sums).map(([name, { size: _, ...spikes }]) => [name, spikes]));
 }

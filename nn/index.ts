@@ -1,7 +1,9 @@
 /** Layers, neurons, blocks, and what trains them. */
 export { Buffer, Module } from "./module.ts";
 export { BatchNorm2d, BatchNormPad, Conv2d, Linear, normed, observeConvolutions, perTimestep, type Conv2dOptions, type NormOptions } from "./layers.ts";
-export { AllConvBlock, ConvBlock, DownSampling, RepConv, SeparableConv, SepRepConv, SpikingConv, type BlockOptions, type Part } from "./blocks.ts";
+export { AllConvBlock, ConvBlock, DownSampling, SeparableConv, SpikingConv, type BlockOptions } from "./blocks.ts";
+export { activating, type Activating, type Activation, type RealActivation } from "./activations.ts";
+export { RepConv, SepRepConv, SpikingRepConv, SpikingSepRepConv, type Part } from "./chains.ts";
 export { fold, foldedChains, foldingCosts, readByChains, unfold, type ChainSpikes, type Cost, type FoldingCost, type FoldOptions } from "./fold.ts";
 export { measuredRates, milliseconds, type PartRates, type SpikeSums } from "./rates.ts";
 export { ilif, ilifGen1, integrateAndFire, largestSpike, leaky, Neurons, parametricLeaky, type BinaryOptions, type LeakyOptions } from "./neurons.ts";

@@ -156,14 +156,12 @@ function gathers(s: Spikes, weight: Tensor, g: Geometry, pass: "forward" | "dw")
   return now;
 }
 
-/**
- * Channels that repay gathering: what a pixel's list costs is shared by those of one side, and sums stand in panels of 32 on the other, half of which may be
- * idle in the forward pass and none for the weights. Of narrower layers only nearly silent ones gather.
- */
-const FEW = 16, PANEL = 32, SILENT = 0.05;
+/** Channels, on either side, that repay what a pixel's list costs; of narrower layers only nearly silent ones gather. */
+const FEW = 16, SILENT = 0.05, narrow = ({ C, out }: Geometry): boolean => C < FEW || out < FEW;
 
-function crossoverOf(crossovers: Crossovers, { taps, C, out }: Geometry, pass: "forward" | "dw"): number {
-  return C < FEW || out < (pass === "forward" ? FEW : PANEL) ? SILENT : crossovers[pass][taps === 1 ? "pointwise" : "wider"];
+/** The gradient of strided weights walks the lists of all pixels for the few outputs that there are. */
+function crossoverOf(crossovers: Crossovers, g: Geometry, pass: "forward" | "dw"): number {
+  return narrow(g) ? SILENT : crossovers[pass][g.taps === 1 ? "pointwise" : "wider"] / (pass === "dw" ? g.stride * g.stride : 1);
 }
 
 /** Tells the observer, if there is one. */

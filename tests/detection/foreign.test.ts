@@ -4,7 +4,7 @@ import { gunzipSync } from "node:zlib";
 import { beforeAll, describe, expect, test } from "vitest";
 import { configIn, loadReference, metadataOf, numbersIn, readForeign, referenceState, sizeIn, SpikeYOLO, spikeYOLO, tellsClasses, toReference } from "../../detection/index.ts";
 import { loadKernels } from "../../engine/index.ts";
-import { FormatError, ilifGen1, readSafetensors, writeSafetensors } from "../../nn/index.ts";
+import { FormatError, ilifGen1, readSafetensors, writeSafetensors, type AllConvBlock } from "../../nn/index.ts";
 import { archive, code, dict, f32, module_, object, ordered, parameter, pickle, storage, tensor, text, int } from "../nn/pickles.ts";
 import { detections, FOUND } from "../browser/found.ts";
 
@@ -37,7 +37,7 @@ describe("a pickled model", () => {
   test("of one wrong value would not come out the same", () => {
     const { tensors } = readForeign(file), model = new SpikeYOLO(configIn(readForeign(file)));
     loadReference(model, numbersIn(tensors));
-    model.stage2[0].conv1.conv.weight.data[1] += 1;
+    (model.stage2[0] as AllConvBlock).conv1.conv.weight.data[1] += 1;
     const out = toReference(model), differing = [...out].filter(([name, { data }]) => Array.from(tensors.get(name)!.read(), Number).some((value, i) => value !== data[i]));
     expect(differing.map(([name]) => name)).toEqual(["model.2.conv1.conv.weight"]);
   });

@@ -90,10 +90,11 @@ describe("with fixed crossovers", () => {
     }
   });
 
-  here("narrow layers run dense unless they are nearly silent: few channels on either side, and for the weights less than a panel of 32", () => {
-    const ran = (hundredths: number, out: number, C: number): string[] => both(spikes([1, 5, 5, C], hundredths), weight(out, 3, C)).map((kernel) => kernel.split(" ")[1]);
-    expect([ran(10, 32, 8), ran(10, 8, 32), ran(10, 16, 32), ran(10, 32, 16)]).toEqual([["dense", "dense"], ["dense", "dense"], ["sparse", "dense"], ["sparse", "sparse"]]);
-    expect([ran(4, 32, 8), ran(4, 8, 32), ran(4, 16, 32)]).toEqual([["sparse", "sparse"], ["sparse", "sparse"], ["sparse", "sparse"]]);
+  here("layers of few channels on either side run dense unless they are nearly silent, and so do weights of strided ones for their gradient", () => {
+    const ran = (hundredths: number, out: number, C: number, stride = 1): string[] => both(spikes([1, 5, 5, C], hundredths), weight(out, 3, C), { padding: 1, stride }).map((kernel) => kernel.split(" ")[1]);
+    expect([ran(10, 32, 8), ran(10, 8, 32), ran(10, 16, 32), ran(10, 32, 16)]).toEqual([["dense", "dense"], ["dense", "dense"], ["sparse", "sparse"], ["sparse", "sparse"]]);
+    expect([ran(4, 32, 8), ran(4, 8, 32)]).toEqual([["sparse", "sparse"], ["sparse", "sparse"]]);
+    expect([ran(10, 16, 16, 2), ran(20, 16, 16, 2)]).toEqual([["sparse", "sparse"], ["sparse", "dense"]]);
   });
 
   here("a layer stays with its kernel within 5 % of the crossover on either side, and another starts where it is", () => {

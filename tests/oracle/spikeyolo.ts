@@ -6,7 +6,8 @@ import {
   backward, bceWithLogits, channels, ciou, concat, concatRows, conv2d, host, maxPool2d, noGrad, reshape, sigmoid, softmax, Spikes, spikesOf, tensor,
   upsampleNearest, valuesOf, withSpikePath, type SpikePath, type Tensor, type Value,
 } from "../../engine/index.ts";
-import { AllConvBlock, ConvBlock, DownSampling, RepConv, SeparableConv, SepRepConv, SpikingConv, type BlockOptions } from "../../nn/blocks.ts";
+import { AllConvBlock, ConvBlock, DownSampling, SeparableConv, SpikingConv, type BlockOptions } from "../../nn/blocks.ts";
+import { RepConv, SepRepConv } from "../../nn/chains.ts";
 import { BatchNorm2d, BatchNormPad, perTimestep } from "../../nn/layers.ts";
 import { Module } from "../../nn/module.ts";
 import { ilif, ilifGen1, integrateAndFire, leaky, Neurons, parametricLeaky } from "../../nn/neurons.ts";
