@@ -65,7 +65,7 @@ let pictureRoom: ReturnType<typeof roomForPictures> | undefined;
 export function decodingFigure(curves: readonly Curve[], caption: string): Figure {
   const rows = curves.flatMap(({ variant, seed, map50 }) => map50.map((value, i) => ({ variant, seed, epoch: i + 1, map50: value }))), seeds = new Set(curves.map(({ seed }) => seed)).size;
   const epoch = { field: "epoch", type: "quantitative", title: "epoch", axis: { tickMinStep: 1, format: "d" }, scale: { domain: [1, Math.max(...rows.map(({ epoch }) => epoch), 2)], nice: false } };
-  const colour = { field: "variant", type: "nominal", scale: { domain: VARIANTS.map(({ name }) => name), range: VARIANTS.map(({ colour }) => colour) }, legend: { title: null, orient: "top" } };
+  const colour = { field: "variant", type: "nominal", scale: { domain: VARIANTS.map(({ name }) => name), range: VARIANTS.map(({ colour }) => colour) }, legend: { title: null, orient: "top", symbolOpacity: 1 } };
   const y = (aggregate: string): Figure => ({ field: "map50", aggregate, type: "quantitative", title: "mAP@50 on validation pictures", scale: { domainMin: 0 } });
   return {
     title: { text: "Current mean decoding against rate decoding", subtitle: [caption, seeds > 1 ? `mean of ${seeds} seeds, from the least to the most` : "one seed"] },
