@@ -2,7 +2,7 @@
 import { spikeYOLO } from "../detection/index.ts";
 import type { Augment } from "../datasets/index.ts";
 import { METRICS } from "./findings.ts";
-import { augmentOf, RECIPES, recipeOf, settingsOf, type RecipeName } from "./recipes.ts";
+import { ABLATIONS, augmentOf, RECIPES, recipeOf, settingsOf, type RecipeName } from "./recipes.ts";
 import { UserError } from "./user-error.ts";
 
 /** What a value may be. `read` gives undefined for what it may not be. */
@@ -63,6 +63,7 @@ export const commands = {
     options: {
       data: option(path, `${anything}; without it embedded pictures`),
       model: option(oneOf(...(Object.keys(spikeYOLO) as (keyof typeof spikeYOLO)[])), `size of the network (${either("model")})`),
+      ablation: option(oneOf(...ABLATIONS), "SpikeYOLO with one thing changed, as its paper does (spikeyolo)"),
       epochs: option(whole(1, 100_000), `how often each picture is seen (${either("epochs")})`),
       imgsz: option(imgsz, `pixels per side (${either("imgsz")})`),
       batch: option(batch, `pictures per step (${either("batch")})`),

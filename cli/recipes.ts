@@ -2,15 +2,20 @@
 import { freemem } from "node:os";
 import { augmentations, frameProtocol, protocolOf, type Augment, type BatchOptions, type FrameProtocol } from "../datasets/index.ts";
 import { defaultWorkers } from "../datasets/workers.ts";
-import { spikeYOLO, type TrainRecipe } from "../detection/index.ts";
+import { spikeYOLO, type AblationName, type TrainRecipe } from "../detection/index.ts";
 import type { Host, Kept } from "../engine/index.ts";
 import { referenceRecipe } from "../nn/index.ts";
 
 export type ModelName = keyof typeof spikeYOLO;
 
+/** Ablations that train here; those of other heads are for `npm run bench -- ablation`. */
+export const ABLATIONS = ["spikeyolo", "no-reparam", "rep-early", "silu", "relu"] as const satisfies readonly AblationName[];
+
 /** The options of a run with every default filled in: what args.json and checkpoints keep. */
 export interface Settings extends VariationSettings, ScheduleSettings {
   readonly model: ModelName;
+  /** The network with one thing changed; absent: as it is. */
+  readonly ablation?: (typeof ABLATIONS)[number];
   readonly T: number;
   readonly D: number;
   readonly imgsz: number;

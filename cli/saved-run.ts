@@ -2,7 +2,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { readRegular } from "../datasets/file.ts";
-import { expectResumable, savedProgress, spikeYOLO, SpikeYOLO, type SavedProgress, type SpikeYOLOConfig, type SpikeYOLOSize, type TrainRecipe } from "../detection/index.ts";
+import { ablations, expectResumable, savedProgress, spikeYOLO, SpikeYOLO, type SavedProgress, type SpikeYOLOConfig, type SpikeYOLOSize, type TrainRecipe } from "../detection/index.ts";
 import { FormatError, ilifGen1, loadCheckpoint, restore, WrongModelError, type Checkpoint } from "../nn/index.ts";
 import { parseOptions, type Values } from "./options.ts";
 import { settingsOf, type Settings } from "./recipes.ts";
@@ -68,8 +68,8 @@ export function modelOf(run: SavedRun): SpikeYOLO {
 export function newModel(settings: Settings, classes: number): SpikeYOLO { return new SpikeYOLO(configOf(settings, classes)); }
 
 /** The record of the network that these options ask for. */
-export const configOf = ({ model, T, D, seed, checkpointing, activations, frames, freeze = 0 }: Settings, classes: number): SpikeYOLOSize & Partial<SpikeYOLOConfig> =>
-  ({ ...spikeYOLO[model], T, D, seed, checkpointing, activations, freeze, classes, ...(frames && { neuron: ilifGen1(D) }) });
+export const configOf = ({ model, T, D, seed, checkpointing, activations, frames, freeze = 0, ablation }: Settings, classes: number): SpikeYOLOSize & Partial<SpikeYOLOConfig> =>
+  ({ ...spikeYOLO[model], T, D, seed, checkpointing, activations, freeze, classes, ...(frames && { neuron: ilifGen1(D) }), ...(ablation && ablations[ablation].fields) });
 
 export async function readBytes(path: string, inFolder: boolean): Promise<Uint8Array> {
   try {

@@ -96,17 +96,18 @@ async function starting({ name, out, resume, memory, threads, weights, finetune,
   const onEvents = given.data !== undefined && await kindOf(given.data) === "gen1", stray = (onEvents ? PICTURE_OPTIONS : FRAME_OPTIONS).find((key) => given[key] !== undefined);
   if (stray) throw new UserError(`train: ${stray} is about ${onEvents ? "pictures, and data= holds recordings of events" : "recordings of events, and there are none"}; leave it out`);
   if (given.recipe && given.recipe !== "finetune" && (given.recipe === "gen1") !== onEvents) throw new UserError(`train: recipe=${given.recipe} is for ${onEvents ? "pictures, and data= holds recordings of events; leave it out, or give recipe=gen1" : "recordings of events, and data= holds pictures; leave it out"}`);
-  const chosen = start ? { ...given, ...networkOf(start, given.model, onEvents) } : given;
+  const chosen = start ? { ...given, ...networkOf(start, given, onEvents) } : given;
   return settingsOf(onEvents ? { frames: "last", ...chosen } : chosen);
 }
 
 /** Size, T and D of the weights that training starts from. */
-function networkOf({ path, size, neuron, options: { T, D } }: Weights, model: Settings["model"] | undefined, onEvents: boolean): Pick<Settings, "model" | "T" | "D"> {
+function networkOf({ path, size, neuron, options: { T, D, ablation } }: Weights, { model, ablation: wish }: Partial<Settings>, onEvents: boolean): Pick<Settings, "model" | "T" | "D" | "ablation"> {
   const wanted = onEvents ? "gen1" : "coco", whose = { coco: "COCO", gen1: "Gen1's events" };
   if (neuron !== wanted) throw new UserError(`train: ${path} has the neurons of ${whose[neuron]}, and ${onEvents ? "recordings" : "pictures"} are trained on with those of ${whose[wanted]}; use weights of ${whose[wanted]}`);
   if (size === undefined) throw new UserError(`train: the network of ${path} is of none of the sizes that are trained here (${Object.keys(spikeYOLO).join(", ")}); it can be used by val, profile and predict`);
   if (model !== undefined && model !== size) throw new UserError(`train: ${path} is a SpikeYOLO of size ${size}, not ${model}; leave out model=`);
-  return { model: size, T, D };
+  if (wish !== undefined && wish !== (ablation ?? "spikeyolo")) throw new UserError(`train: ${path} was trained as ${ablation ?? "spikeyolo"}, not as ${wish}; leave out ablation=`);
+  return { model: size, T, D, ...(ablation && { ablation }) };
 }
 
 /** Gives a new network the weights that it starts from, and says so. */
