@@ -17,13 +17,13 @@ import { configOf } from "../cli/saved-run.ts";
 import { UserError } from "../cli/user-error.ts";
 import { eventScenes } from "../datasets/index.ts";
 import {
-  ablations, predict, SpikeYOLO, spikeYOLO, SpikingYOLOv8, spikingYOLOv8, timesteps, train, type Ablation, type Detector, type HeadName, type SpikeYOLOConfig,
+  ablations, predict, SpikeYOLO, spikeYOLO, SpikingYOLOv8, spikingYOLOv8, timesteps, train, type Ablation, type Detector, type HeadName, type SpikeYOLOConfig, type SpikeYOLORecord,
 } from "../detection/index.ts";
 import { loadKernels } from "../engine/index.ts";
 import { fold, loadCheckpoint, restore } from "../nn/index.ts";
 import { print } from "./desk.ts";
 
-type Config = ReturnType<typeof configOf> & Partial<SpikeYOLOConfig<HeadName>>;
+type Config = SpikeYOLORecord & Partial<SpikeYOLOConfig<HeadName>>;
 
 /** A network of the table. */
 interface Row { readonly name: string; readonly T: number; readonly D: number; readonly fires: boolean; readonly published?: Ablation["published"]; make(config: Config): Detector }
@@ -83,7 +83,7 @@ async function runOnce(row: Row, seed: number, { epochs, train: size, val, imgsz
   try {
     const settings = settingsOf({ model: named, T: row.T, D: row.D, epochs, train: size, val, imgsz, seed, ...(events && { frames: "last" as const }) });
     const [trainSet, valSet] = [sets.get(`train ${row.T}`)!, sets.get(`val ${row.T}`)!];
-    const model = row.make(configOf(settings, trainSet.classes.length)), data = trainingData(trainSet, valSet, settings);
+    const model = row.make(configOf(settings, trainSet.classes.length) as Config), data = trainingData(trainSet, valSet, settings);
     let averaged: Uint8Array | undefined, scores = { map50: 0, map: 0 };
     const store = { write: async (name: string, bytes: Uint8Array) => { if (name === "last") averaged = bytes; } };
     for await (const event of train(model, data, recipeOf(settings), { store })) if (event.kind === "epoch") scores = event.validation;

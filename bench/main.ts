@@ -8,7 +8,10 @@
  *   threads    two threads against one
  *   step       a training step of the default network, at initialisation or as a run left it: step weights=RUN
  *   model      SpikeYOLO-n: forward and training step, by each way of convolving spikes
- *   network    SpikeYOLO-n beside eager PyTorch: forward, and forward with backward
+ *   network    SpikeYOLO-n and `small` beside eager PyTorch: forward, and forward with backward (network small: that one alone)
+ *   bccd       a training run on BCCD beside the log of the reference's: the first iterations from its initial weights, and the epochs of runs=RUN,RUN
+ *   yolov3     SNN-YOLOv3 at full size, 416 x 416 in four timesteps: a picture as dispatched and forced dense, and the memory of the process
+ *   decoding   SNN-YOLOv3 on embedded pictures: current mean decoding against rate decoding, mAP over epochs
  *   footprint  memory of a training step of SpikeYOLO-n: kept for backward, linear memory, process
  *   winograd   input gradients by Winograd and of strided convolutions, against taps
  *   masked     input gradients of 1x1 convolutions through open windows alone, against the dense product
@@ -35,6 +38,7 @@ const BENCHES: Record<string, () => Promise<{ run(args: readonly string[]): Prom
   threads: () => import("./threads.ts"),
   step: () => import("./step.ts"),
   network: () => import("./peers/network.ts"),
+  bccd: () => import("./bccd.ts"),
   winograd: () => import("./winograd.ts"),
   masked: () => import("./masked.ts"),
   integers: () => import("./integers.ts"),
@@ -42,6 +46,8 @@ const BENCHES: Record<string, () => Promise<{ run(args: readonly string[]): Prom
   fold: () => import("./fold.ts"),
   ablation: () => import("./ablation.ts"),
   metrics: () => import("./metrics.ts"),
+  yolov3: () => import("./yolov3.ts"),
+  decoding: () => import("./decoding.ts"),
   footprint: () => import("./footprint.ts"),
   datasets: () => import("./datasets.ts"),
   loader: () => import("./loader.ts"),

@@ -6,7 +6,7 @@
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
@@ -104,6 +104,7 @@ async function buildProgram(stamp) {
   rmSync(at("dist"), { recursive: true, force: true });
   await expect([process.execPath, at("node_modules/typescript/bin/tsc"), "-p", "cli/tsconfig.build.json"]);
   mkdirSync(at("dist"), { recursive: true });
+  chmodSync(at("dist/cli/main.js"), 0o755); // npx runs it as a program, and makes it one only when it first sees the package
   writeFileSync(at("dist/.stamp"), stamp);
 }
 

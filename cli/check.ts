@@ -59,15 +59,16 @@ function refused(name: string, reason: unknown): DetectionSet {
   return { name, classes: [], size: 0, problems: [reason.message], sample: async () => undefined };
 }
 
-/** Files that a sentence names are below `data` (or the folder of that file), or below a folder or two in it (VOCdevkit/VOC2007, train). */
+/** Files that a sentence names are below `data` (or the folder of that file), or below a folder or two in it (VOCdevkit/VOC2007, train); or it names them as `data` is named, from here. */
 function textBelow(data: string): TextOf {
   const top = /\.(json|ya?ml)$/.test(data) ? dirname(data) : data;
   let roots: Promise<string[]> | undefined;
   const below = async (path: string) => (await readdir(path, { withFileTypes: true }).catch(() => [])).filter((entry) => entry.isDirectory()).map(({ name }) => join(path, name));
+  const outside = (path: string): boolean => /(^|[\\/])\.\.([\\/]|$)/.test(relative(top, path));
   const find = async (file: string): Promise<string | undefined> => {
-    if (/(^|[\\/])\.\.([\\/]|$)/.test(relative(top, resolve(top, file)))) return undefined;
+    if (outside(resolve(top, file))) return undefined;
     roots ??= below(top).then(async (first) => [top, ...first, ...(await Promise.all(first.map(below))).flat()]);
-    for (const root of await roots) {
+    for (const root of [...(outside(resolve(file)) ? [] : [resolve()]), ...await roots]) {
       const path = resolve(root, file), size = await stat(path).then((found) => (found.isFile() ? found.size : Infinity), () => undefined);
       if (size !== undefined) return size <= LARGEST ? readFile(path, "utf8").catch(() => undefined) : undefined;
     }

@@ -12,8 +12,8 @@ export async function exportCommand({ weights, out, T, D, neuron }: Values<"expo
   const trained = await readWeights(weights, { T, D, neuron }), path = out ?? trained.path.replace(/(\.\w+)?$/, ".reference.safetensors");
   const { ablation = "spikeyolo" } = trained.options;
   if (ablation !== "spikeyolo") throw new UserError(`export: ${trained.path} is the ablation ${ablation} of SpikeYOLO, which the reference would read as SpikeYOLO itself; use it here, by val, predict and profile`);
-  const state = referenceState(trained.model()), { T: timesteps, D: ceiling, imgsz } = trained.options;
+  const { family } = trained, state = referenceState(trained.model()), { T: timesteps, D: ceiling, imgsz } = trained.options;
   for (const line of trained.news) progress.say(line);
-  await writeAtomically(path, writeSafetensors(state, metadataOf({ classes: trained.named ? trained.classes : undefined, T: timesteps, D: ceiling, neuron: trained.neuron, imgsz })));
-  progress.say(`wrote ${path}: ${state.size} tensors in float32 under the names of the public reference's state_dict, ${trained.classes.length} classes, T ${timesteps} x D ${ceiling}, neuron of ${trained.neuron}`);
+  await writeAtomically(path, writeSafetensors(state, metadataOf({ classes: trained.named ? trained.classes : undefined, T: timesteps, imgsz, ...(family.integers && { D: ceiling, neuron: trained.neuron }) })));
+  progress.say(`wrote ${path}: ${state.size} tensors in float32 under the names of ${family.reference}, ${trained.classes.length} classes, ${family.timing(timesteps, ceiling)}${family.integers ? `, neuron of ${trained.neuron}` : ""}`);
 }

@@ -4,7 +4,7 @@
  */
 import { clip, toPicture } from "../datasets/letterbox.ts";
 import { offNetwork, type CocoInstances, type EventOrigin, type ObjectBox } from "../datasets/index.ts";
-import { cocoMetrics, ConfusionMatrix, DetectionMetrics, gen1Metrics, vocMetrics, vocRules, type CocoScores, type Detection, type Truth } from "../detection/index.ts";
+import { cocoMetrics, ConfusionMatrix, DetectionMetrics, gen1Metrics, gen1Rules, vocMetrics, vocRules, type CocoScores, type Detection, type Truth } from "../detection/index.ts";
 import type { CocoTruths } from "../detection/metrics.ts";
 import type { AnyBatch, OpenSet } from "./data.ts";
 import { UserError } from "./user-error.ts";
@@ -29,7 +29,10 @@ const PROTOCOLS = {
   coco: (findings: Findings) => cocoFigures(findings.coco(), findings.classes),
   voc: (findings: Findings) => findings.voc("voc12"),
   voc07: (findings: Findings) => findings.voc("voc07"),
-  gen1: (findings: Findings) => cocoFigures(findings.gen1(), findings.classes),
+  rcnn: (findings: Findings) => findings.voc("fasterRcnn12"),
+  rcnn07: (findings: Findings) => findings.voc("fasterRcnn07"),
+  gen1: (findings: Findings) => cocoFigures(findings.gen1("gen1"), findings.classes),
+  toolbox: (findings: Findings) => cocoFigures(findings.gen1("toolbox"), findings.classes),
 } as const;
 
 export type Metric = keyof typeof PROTOCOLS;
@@ -69,7 +72,7 @@ export class Findings {
 
   /** Refuses a metric that the set has no truths for. */
   constructor(private readonly set: OpenSet, private readonly metric: Metric = set.protocol === undefined ? "ultralytics" : "gen1") {
-    if (metric === "gen1" && set.protocol === undefined) throw new UserError(`metric: gen1 is for recordings of events, and ${set.name} holds pictures; give metric=coco, voc, voc07 or ultralytics`);
+    if ((metric === "gen1" || metric === "toolbox") && set.protocol === undefined) throw new UserError(`metric: ${metric} is for recordings of events, and ${set.name} holds pictures; give metric=coco, voc, voc07 or ultralytics`);
     this.classes = set.classes;
     this.confusion = new ConfusionMatrix(set.classes.length);
   }
@@ -118,7 +121,7 @@ export class Findings {
     });
   }
 
-  voc(rule: "voc12" | "voc07"): ProtocolFigures {
+  voc(rule: keyof typeof vocRules): ProtocolFigures {
     const { truths, found, classes } = this;
     const { protocol, map, perClass } = vocMetrics({
       classes: classes.map((_, c) => c),
@@ -128,7 +131,7 @@ export class Findings {
     return { protocol, figures: { mAP: map }, perClass: perClass.map(({ class: c, truths, detections, ap }) => ({ class: nameOf(classes, c), truths, detections, figures: { AP: ap } })) };
   }
 
-  gen1(): CocoScores { return gen1Metrics([...this.recordings.values()]); }
+  gen1(rule: keyof typeof gen1Rules): CocoScores { return gen1Metrics([...this.recordings.values()], gen1Rules[rule]); }
 
   private addMoment({ labels: { recording, time, boxes } }: EventOrigin, found: readonly Detection[]): void {
     let rows = this.recordings.get(recording);

@@ -1,12 +1,12 @@
 /** The options of all commands as one table, and the reading of `key=value` by it. */
-import { spikeYOLO } from "../detection/index.ts";
+import { networks, type NetworkName } from "../detection/index.ts";
 import type { Augment } from "../datasets/index.ts";
 import { METRICS } from "./findings.ts";
 import { ABLATIONS, augmentOf, RECIPES, recipeOf, settingsOf, type RecipeName } from "./recipes.ts";
 import { UserError } from "./user-error.ts";
 
 /** What a value may be. `read` gives undefined for what it may not be. */
-interface Kind<V> { readonly expected: string; read(text: string): V | undefined }
+interface Kind<V> { readonly expected: string; /** The same for help, where that is shorter. */ readonly shown?: string; read(text: string): V | undefined }
 interface Option<V> extends Kind<V> { readonly does: string }
 
 const number = (text: string): number => (/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : NaN);
@@ -62,12 +62,12 @@ export const commands = {
     does: "train a detector, then measure it on pictures that it has not seen",
     options: {
       data: option(path, `${anything}; without it embedded pictures`),
-      model: option(oneOf(...(Object.keys(spikeYOLO) as (keyof typeof spikeYOLO)[])), `size of the network (${either("model")})`),
-      ablation: option(oneOf(...ABLATIONS), "SpikeYOLO with one thing changed, as its paper does (spikeyolo)"),
+      model: option({ ...oneOf(...(Object.keys(networks) as NetworkName[])), shown: "n, s, m, l, small, tiny, snn-yolov3[-SIZE]" }, `the network (${either("model")})`),
+      ablation: option(oneOf(...ABLATIONS), "SpikeYOLO with one thing changed, as its paper does"),
       epochs: option(whole(1, 100_000), `how often each picture is seen (${either("epochs")})`),
       imgsz: option(imgsz, `pixels per side (${either("imgsz")})`),
       batch: option(batch, `pictures per step (${either("batch")})`),
-      recipe: option(oneOf(...(Object.keys(RECIPES) as RecipeName[])), "what is not given, with data= (small)"),
+      recipe: option(oneOf(...(Object.keys(RECIPES) as RecipeName[])), "defaults, with data= (small)"),
       seed: option(whole(0, 4294967295), `of weights, order and augmentation (${embedded.seed})`),
       T: option(whole(1, 16), `timesteps (${either("T")})`),
       D: option(whole(1, 15), `largest integer that a neuron emits (${embedded.D})`),
@@ -82,6 +82,7 @@ export const commands = {
       checkpointing: option(yesOrNo, `less memory, more time, the same result (${embedded.checkpointing})`),
       threads,
       memory: option(whole(1, 4294), "MB that the engine may take (4/5 of the machine's)"),
+      anchors: option(oneOf("coco", "auto"), "SNN-YOLOv3: of COCO, or found in the data (auto, with data= coco)"),
       activations: option(oneOf("f32", "f16"), `how they are kept for gradients (${embedded.activations})`),
       train: option(pictures, `embedded pictures to train on (${embedded.train})`),
       val: option(pictures, `embedded pictures to validate on (${embedded.val})`),
@@ -103,7 +104,7 @@ export const commands = {
       hsv_v: option(share, `brightness (${varied("value")})`),
       fliplr: option(share, `chance of left for right (${varied("flip")})`),
       flipud: option(share, `chance of top for bottom (${varied("upsideDown")})`),
-      workers: option(whole(0, 64), "threads for pictures of data= (half of all, up to 4)"),
+      workers: option(whole(0, 64), "threads that read data= ahead (half of all, up to 4)"),
       cache: option(switched, "keep pictures of data= in memory, while half is free (false)"),
       strict: option(switched, "end at a broken picture of data= (false)"),
       name: option(name, "run folder runs/NAME (train, then train2, ...)"),
@@ -119,7 +120,7 @@ export const commands = {
       weights: checkpoint,
       data: option(path, `${anything} (as trained)`),
       split: option(oneOf("train", "val", "test"), "which pictures (val)"),
-      metric: option(oneOf(...METRICS), "whose figures (ultralytics, events gen1)"),
+      metric: option(oneOf(...METRICS), "whose figures"),
       energy: option(oneOf("clean", "sheet"), "a row for each layer; sheet: as published (clean)"),
       imgsz: option(imgsz, "pixels per side (as trained)"),
       batch: option(batch, "pictures at a time (as trained)"),
@@ -147,11 +148,12 @@ export const commands = {
     },
   },
   predict: {
-    does: "find objects in pictures and draw them",
+    does: "find objects in pictures, or in recordings of events, and draw them",
     options: {
       weights: checkpoint,
-      source: option(path, "a picture or a folder of pictures, JPEG, PNG or WebP"),
+      source: option(path, "a picture (JPEG, PNG, WebP), a recording (NAME_td.dat), or a folder of either"),
       conf: option(real(0, 1), "least score of a detection (0.25)"),
+      every: option(real(1, 100_000), "recordings: milliseconds from frame to frame (one window)"),
       form: option(oneOf("real", "integer", "binary"), "float32 sums, or exact ones of spikes (integer)"),
       threads,
       fold,
@@ -258,7 +260,7 @@ export function help(of?: Command): string {
   for (const [command, { does, options }] of Object.entries(commands)) {
     if (of !== undefined && command !== of) continue;
     lines.push(`${command.padEnd(9)}${does}`);
-    for (const [key, { expected, does }] of Object.entries<Option<unknown>>(options)) lines.push(`  ${`${key}=`.padEnd(14)}${does}${expected === "a path" || expected.startsWith("a name") ? "" : `; ${expected}`}`);
+    for (const [key, { expected, shown = expected, does }] of Object.entries<Option<unknown>>(options)) lines.push(`  ${`${key}=`.padEnd(14)}${does}${expected === "a path" || expected.startsWith("a name") ? "" : `; ${shown}`}`);
     lines.push("");
   }
   if (of !== undefined) lines.push(`other commands: ${Object.keys(commands).filter((command) => command !== of).join(", ")}; spiketrain help shows them`);

@@ -5,19 +5,22 @@ import { setImmediate as turn } from "node:timers/promises";
 import { readRegular } from "../datasets/file.ts";
 import { BrokenImage, decodeImage, encodePng, fit, letterbox, toPicture, type Picture } from "../datasets/index.ts";
 import { host, retrying } from "../engine/index.ts";
-import { foldFor, predict, predictionNms, type Detection, type Folding, type InferenceForm, type SpikeYOLO } from "../detection/index.ts";
+import { foldFor, predict, predictionNms, type Detection, type Detector, type Folding, type InferenceForm } from "../detection/index.ts";
 import type { Values } from "./options.ts";
 import { drawScene, zoomOf } from "./picture.ts";
 import type { Progress } from "./progress.ts";
+import { eventsOf, predictEvents, recordingsIn } from "./predict-events.ts";
 import { RunFolder } from "./run-folder.ts";
 import { Interrupted, reasonOf, UserError } from "./user-error.ts";
 import { readWeights } from "./weights.ts";
 
-export async function predictCommand({ weights, source, conf = predictionNms.confidence, imgsz, form = "integer", fold = "none", T, D, neuron, out }: Values<"predict">, progress: Progress, signal: AbortSignal): Promise<void> {
+export async function predictCommand(given: Values<"predict">, progress: Progress, signal: AbortSignal): Promise<void> {
+  const { weights, source, conf = predictionNms.confidence, imgsz, form = "integer", fold = "none", every, T, D, neuron, out } = given;
   if (weights === undefined) throw new UserError("predict: weights is missing; give weights=RUN_FOLDER or weights=CHECKPOINT");
-  if (source === undefined) throw new UserError("predict: source is missing; give source=PICTURE or source=FOLDER");
-  const run = await readWeights(weights, { T, D, neuron });
-  if (run.options.frames) throw new UserError(`predict: the network of ${weights} is for frames of events (${run.protocol}), and pictures are none; to measure it, val data=FOLDER with Gen1 recordings`);
+  if (source === undefined) throw new UserError("predict: source is missing; give source=PICTURE, source=RECORDING or source=FOLDER");
+  const run = await readWeights(weights, { T, D, neuron }), recordings = await recordingsIn(source), protocol = eventsOf(run);
+  if (protocol && (recordings.length > 0 || run.options.frames)) return predictEvents(run, protocol, recordings, given, progress, signal);
+  if (recordings.some(({ path }) => path === source) || every !== undefined) throw new UserError(`predict: the network of ${weights} is for pictures, ${every === undefined ? `${source} is a recording of events` : "every= is about recordings of events; leave it out"}`);
   const files = await picturesIn(source);
   const folder = out === undefined ? await RunFolder.numbered("predict") : await RunFolder.at(out);
   const model = run.model(), side = imgsz ?? run.options.imgsz;
@@ -59,7 +62,7 @@ function imagesOf(picture: Picture, side: number) {
 }
 
 /** Detections in pixels of the picture, whatever its size. */
-export function detect(model: SpikeYOLO, picture: Picture, side: number, confidence: number, form: InferenceForm = "integer"): Detection[] {
+export function detect(model: Detector, picture: Picture, side: number, confidence: number, form: InferenceForm = "integer"): Detection[] {
   const { placement, images } = imagesOf(picture, side);
   const [detections] = predict(model, images, { form, nms: { ...predictionNms, confidence } });
   const { scale, left, top } = placement, { width, height } = picture;
@@ -87,7 +90,7 @@ function freeName(name: string, taken: Set<string>): string {
 }
 
 /** "2 ball, 1 ring", or "nothing" */
-function countsOf(detections: readonly Detection[], names: readonly string[]): string {
+export function countsOf(detections: readonly Detection[], names: readonly string[]): string {
   const counts = new Map<number, number>();
   for (const { class: c } of detections) counts.set(c, (counts.get(c) ?? 0) + 1);
   return [...counts].sort(([a], [b]) => a - b).map(([c, n]) => `${n} ${names[c] ?? `class ${c}`}`).join(", ") || "nothing";

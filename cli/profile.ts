@@ -1,5 +1,5 @@
 /** `spiketrain profile`: what each layer of trained weights does with some pictures, as a table, as JSON and as a picture. */
-import { energyConventions, foldFor, profile, type LayerProfile, type Profile } from "../detection/index.ts";
+import { energyConventions, foldFor, profile, titleOf, type LayerProfile, type Profile } from "../detection/index.ts";
 import { host } from "../engine/index.ts";
 import { writeAtomically } from "./atomic-file.ts";
 import { inOrder } from "./data.ts";
@@ -29,7 +29,7 @@ export async function profileCommand({ weights, split = "val", batch = 1, json, 
     if (picture !== undefined) {
       const { T, D } = run.options, [B, H, W] = images.shape.slice(-4);
       await drawFigure(picture, profileFigure(result, {
-        title: `SpikeYOLO ${run.size ?? "of its own size"}, T ${T} x D ${D}: spikes and time of each layer, in the order in which they run`,
+        title: `${run.size ? titleOf(run.size) : `${run.family.title} of its own size`}, ${run.family.timing(T, D)}: spikes and time of each layer, in the order in which they run`,
         lines: [`${set.name}, ${B} ${B === 1 ? "picture" : "pictures"} of ${W} x ${H}`, `Node ${process.versions.node}, ${build} build, ${threads} ${threads === 1 ? "thread" : "threads"}, least of 5 turns`],
       }));
       progress.say(`wrote ${picture}`);

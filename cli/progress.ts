@@ -5,6 +5,8 @@ import type { LossParts } from "../detection/index.ts";
 
 /** All that one line shows. */
 export interface Live extends LossParts {
+  /** What the parts of the loss are called; absent: those of SpikeYOLO. */
+  readonly names?: PartNames;
   /** From 1. */
   readonly epoch: number;
   readonly epochs: number;
@@ -17,6 +19,10 @@ export interface Live extends LossParts {
   readonly megabytes: number;
   readonly firingRate: number;
 }
+
+/** What the three parts of a loss are called. */
+export type PartNames = readonly [box: string, classes: string, third: string];
+const NAMES: PartNames = ["box", "cls", "dfl"];
 
 export const WIDTH = 100;
 
@@ -39,12 +45,12 @@ export function plainLine(live: Live): string {
 }
 
 /** The line that stays when an epoch is over. */
-export function epochLine({ epoch, validation, firingRate, best, ...parts }: EpochEvent, epochs: number, seconds: number): string {
+export function epochLine({ epoch, validation, firingRate, best, ...parts }: EpochEvent, epochs: number, seconds: number, names?: PartNames): string {
   const head = `epoch ${String(epoch + 1).padStart(String(epochs).length)}/${epochs}`;
-  return `${head} ${losses(parts)} | mAP50 ${validation.map50.toFixed(3)} mAP50-95 ${validation.map.toFixed(3)} | rate ${firingRate.toFixed(2)} | ${clock(seconds)}${best ? " | best" : ""}`;
+  return `${head} ${losses({ ...parts, names })} | mAP50 ${validation.map50.toFixed(3)} mAP50-95 ${validation.map.toFixed(3)} | rate ${firingRate.toFixed(2)} | ${clock(seconds)}${best ? " | best" : ""}`;
 }
 
-const losses = ({ box, classes, dfl }: LossParts): string => `box ${box.toFixed(2)} cls ${classes.toFixed(2)} dfl ${dfl.toFixed(2)}`;
+const losses = ({ box, classes, dfl, names = NAMES }: LossParts & { names?: PartNames }): string => [box, classes, dfl].map((part, i) => `${names[i]} ${part.toFixed(2)}`).join(" ");
 const figure = (x: number): string => (x < 10 ? x.toFixed(1) : x.toFixed(0));
 
 function bar(share: number, room: number): string {
@@ -73,7 +79,7 @@ export class Pace {
   private sums = { box: 0, classes: 0, dfl: 0, firingRate: 0 };
   private inEpoch = 0;
 
-  constructor(private readonly epochs: number, now: number) { this.last = now; }
+  constructor(private readonly epochs: number, now: number, private readonly names?: PartNames) { this.last = now; }
 
   step(event: StepEvent, now: number): Live {
     if (event.epoch !== this.epoch) {
@@ -91,7 +97,7 @@ export class Pace {
     const { box, classes, dfl, firingRate } = this.sums, n = this.inEpoch;
     const epochsLeft = this.epochs - event.epoch - 1, stepsLeft = event.batches - event.batch - 1 + epochsLeft * event.batches;
     return {
-      box: box / n, classes: classes / n, dfl: dfl / n, firingRate: firingRate / n,
+      box: box / n, classes: classes / n, dfl: dfl / n, firingRate: firingRate / n, names: this.names,
       epoch: event.epoch + 1, epochs: this.epochs, batch: event.batch + 1, batches: event.batches,
       imagesPerSecond: this.images / Math.max(now - this.began, 1e-9),
       secondsLeft: stepsLeft * (this.stepSeconds / this.steps) + (epochsLeft + 1) * this.afterEpoch,

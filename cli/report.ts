@@ -2,7 +2,7 @@
 import type { AnyBatch } from "./data.ts";
 import type { Findings, ProtocolFigures } from "./findings.ts";
 import {
-  countDifferences, DetectionMetrics, energyConventions, foldFor, predict, predictionNms, truthsOf, validationNms, type Detection, type DetectionScores, type Folding, type InferenceForm, type SpikeYOLO,
+  countDifferences, DetectionMetrics, energyConventions, foldFor, predict, predictionNms, truthsOf, validationNms, type Detection, type DetectionScores, type Folding, type Detector, type InferenceForm,
 } from "../detection/index.ts";
 import { retrying } from "../engine/index.ts";
 import { PICOJOULE_PER_ACCUMULATE, PICOJOULE_PER_MAC, picojoulesPerMac, type EnergyConvention, type LayerEnergy } from "../detection/energy.ts";
@@ -29,6 +29,8 @@ export interface Report {
   /** By the protocol that was asked for. */
   readonly figures?: ProtocolFigures;
   readonly forms: FormsReport;
+  /** Chains of linear layers that were folded for what was compared and counted. */
+  readonly chains: number;
   /** Mean integer per neuron and timestep. */
   readonly firingRate: number;
   readonly stages: readonly StageActivity[];
@@ -64,30 +66,29 @@ export interface MeasureOptions {
  * Measures the model on held-out batches with the weights that it has now: metrics as in validation, then, with every linear chain folded
  * into one convolution, its spikes and operations, and what the two spiking forms find. The model ends as it was, or as `fold` has it.
  */
-export async function measure(model: SpikeYOLO, batches: AsyncIterable<AnyBatch>, { data, classes, compared = 100, fold = "none", energy: convention = "clean", folded, findings, progress }: MeasureOptions): Promise<Report> {
+export async function measure(model: Detector, batches: AsyncIterable<AnyBatch>, { data, classes, compared = 100, fold = "none", energy: convention = "clean", folded, findings, progress }: MeasureOptions): Promise<Report> {
   const metrics = findings?.metrics ?? new DetectionMetrics(), activity = new Activity(model, convention);
   const forms = { pictures: 0, detections: 0, realDetections: 0, binaryDiffers: 0, realDiffers: 0 };
-  let done = 0;
+  let done = 0, chains = 0;
   for await (const batch of batches) {
     const { images, boxes } = batch, [B, H, W] = images.shape.slice(-4), truths = truthsOf(boxes, B, H, W);
     if (done === 0 && fold !== "none") folded?.(await retrying(() => foldFor(model, images, { folding: fold })));
     const found = await retrying(() => predict(model, images, { nms: validationNms }));
     if (findings) await findings.add(batch, found, truths); else found.forEach((detections, i) => metrics.add(detections, truths[i]));
-    if (forms.pictures < compared) await compareForms(forms, activity, model, images);
+    if (forms.pictures < compared) chains = await compareForms(forms, activity, model, images);
     progress?.(done += B);
   }
   const { layers, ...costs } = activity.energy(), stages = activity.stages();
   return {
-    data, classes, scores: metrics.result(), ...(findings && { figures: findings.figures() }), forms, firingRate: activity.rate, stages,
+    data, classes, scores: metrics.result(), ...(findings && { figures: findings.figures() }), forms, chains, firingRate: activity.rate, stages,
     ...costs, realMacs: stages.reduce((sum, { realMacs }) => sum + realMacs, 0), convention, layers,
   };
 }
 
-async function compareForms(forms: { -readonly [K in keyof FormsReport]: number }, activity: Activity, model: SpikeYOLO, images: AnyBatch["images"]): Promise<void> {
+async function compareForms(forms: { -readonly [K in keyof FormsReport]: number }, activity: Activity, model: Detector, images: AnyBatch["images"]): Promise<number> {
   const run = (form: InferenceForm): Detection[][] => predict(model, images, { form, nms: predictionNms }), before = foldedChains(model);
   const real = await retrying(() => run("real"));
-  fold(model);
-  const integer = await retrying(() => activity.watch(real.length, () => run("integer"))), binary = await retrying(() => run("binary"));
+  const chains = fold(model).length, integer = await retrying(() => activity.watch(real.length, () => run("integer"))), binary = await retrying(() => run("binary"));
   fold(model, { where: before });
   integer.forEach((detections, i) => {
     forms.pictures++;
@@ -96,6 +97,7 @@ async function compareForms(forms: { -readonly [K in keyof FormsReport]: number 
     forms.binaryDiffers += countDifferences(detections, binary[i]);
     forms.realDiffers += countStrangers(detections, real[i]);
   });
+  return chains;
 }
 
 /** How many detections of either list have no partner in the other: same class, IoU > 0.9, score within 0.05; each partner once, the nearest first. */
@@ -117,7 +119,7 @@ export function countStrangers(a: readonly Detection[], b: readonly Detection[])
 
 /** The report for people. */
 export function showReport(report: Report): string[] {
-  const { forms, millijoules, denseMillijoules, macs, realMacs, synapticOperations, convention } = report;
+  const { forms, millijoules, denseMillijoules, macs, realMacs, synapticOperations, convention, chains } = report;
   const spikeMacs = macs - realMacs, perMac = Number(picojoulesPerMac(convention).toFixed(2));
   return [
     ...showScores(report),
@@ -133,7 +135,7 @@ export function showReport(report: Report): string[] {
     `energy = MACs on reals x ${perMac} pJ + synaptic ops x ${PICOJOULE_PER_ACCUMULATE} pJ = ${million(realMacs)} x ${perMac} pJ + ${million(synapticOperations)} x ${PICOJOULE_PER_ACCUMULATE} pJ = ${joules(millijoules)} per picture`,
     `the same network with every MAC at ${PICOJOULE_PER_MAC} pJ: ${million(macs)} x ${PICOJOULE_PER_MAC} pJ = ${joules(denseMillijoules)}, ${(denseMillijoules / millijoules).toFixed(1)} times as much`,
     ...(spikeMacs === 0 ? ["nothing fires: every MAC reads real numbers (45 nm, 32 bit, without memory traffic)"] : [
-      `counted with every RepConv folded into one 3x3 convolution: MACs on reals are the first layer, which reads the picture;`,
+      `${chains > 0 ? "counted with every RepConv folded into one 3x3 convolution: " : ""}MACs on reals are the first layer, which reads the picture;`,
       `the ${million(spikeMacs)} MACs that read spikes became ${million(synapticOperations)} accumulations (45 nm, 32 bit, without memory traffic)`,
     ]),
   ];

@@ -39,6 +39,8 @@ const COLUMNS: readonly [name: string, value: (event: EpochEvent, seconds: numbe
   ["seconds", (_, seconds) => Math.round(seconds * 10) / 10],
 ];
 
+/** The third part of the loss is objectness in a network that has that in place of dfl. */
+export const headerFor = (third: string): string => resultsHeader.replace("dfl_loss", `${third}_loss`);
 export const resultsHeader = COLUMNS.map(([name]) => name).join(",");
 export const resultsRow = (event: EpochEvent, seconds: number): string => COLUMNS.map(([, value]) => Number(value(event, seconds).toPrecision(7))).join(",");
 
@@ -102,9 +104,9 @@ export class RunFolder implements Store {
   }
 
   /** One more row of results.csv. */
-  addEpoch(event: EpochEvent, seconds: number): Promise<void> {
+  addEpoch(event: EpochEvent, seconds: number, third = "dfl"): Promise<void> {
     this.rows.push(resultsRow(event, seconds));
-    return this.add("results.csv", [resultsHeader, ...this.rows, ""].join("\n"));
+    return this.add("results.csv", [headerFor(third), ...this.rows, ""].join("\n"));
   }
 
   /** Each file with its size. */

@@ -2,7 +2,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { readRegular } from "../datasets/file.ts";
-import { ablations, expectResumable, savedProgress, spikeYOLO, SpikeYOLO, type SavedProgress, type SpikeYOLOConfig, type SpikeYOLOSize, type TrainRecipe } from "../detection/index.ts";
+import { ablations, expectAnchors, expectResumable, familyOf, networks, newDetector, savedProgress, type Anchors, type Detector, type DetectorRecord, type FamilyName, type SavedProgress, type TrainRecipe } from "../detection/index.ts";
 import { FormatError, ilifGen1, loadCheckpoint, restore, WrongModelError, type Checkpoint } from "../nn/index.ts";
 import { parseOptions, type Values } from "./options.ts";
 import { settingsOf, type Settings } from "./recipes.ts";
@@ -14,6 +14,10 @@ export interface About {
   readonly classes: readonly string[];
   /** How events became frames, in words. */
   readonly protocol?: string;
+  /** Of the network; absent in files of before there were several. */
+  readonly family?: FamilyName;
+  /** Sizes from which boxes are told, where the network has them from its own data. */
+  readonly anchors?: Anchors;
 }
 
 export interface SavedRun extends About {
@@ -38,11 +42,12 @@ export async function readRun(given: string, which: "last" | "best"): Promise<Sa
   const bytes = await readBytes(path, isFolder);
   const saved = naming(path, () => {
     const checkpoint = loadCheckpoint(bytes);
-    const { options, classes, recipe, protocol } = record(checkpoint.state);
+    const { options, classes, recipe, protocol, family, anchors } = record(checkpoint.state);
     if (!Array.isArray(classes) || classes.length === 0 || !classes.every((name) => typeof name === "string")) throw new UserError("the state names no classes");
     const progress = savedProgress(checkpoint.state), run = { options: savedSettings(options), recipe: savedRecipe(recipe) };
     if (run.recipe.batch !== run.options.batch) throw new FormatError(`checkpoint: recipe.batch is ${run.recipe.batch}, but options.batch is ${run.options.batch}`, 8);
-    return { path, bytes, checkpoint, classes: classes as string[], protocol: typeof protocol === "string" ? protocol : undefined, progress, epochs: progress.epoch, ...run };
+    if (anchors !== undefined) expectAnchors(anchors);
+    return { path, bytes, checkpoint, anchors, family: expectFamily(run.options, family), classes: classes as string[], protocol: typeof protocol === "string" ? protocol : undefined, progress, epochs: progress.epoch, ...run };
   });
   return { ...saved, folder: await folderOf(path, saved) };
 }
@@ -56,20 +61,22 @@ async function folderOf(path: string, { options, classes }: About): Promise<stri
 }
 
 /** Gives a new network the weights of the run, if it can go on with it over so many batches per epoch. */
-export function resume(run: SavedRun, model: SpikeYOLO, batchesPerEpoch: number): void { naming(run.path, () => expectResumable(run.checkpoint, model, batchesPerEpoch)); }
+export function resume(run: SavedRun, model: Detector, batchesPerEpoch: number): void { naming(run.path, () => expectResumable(run.checkpoint, model, batchesPerEpoch)); }
 
 /** The network of a checkpoint with its averaged weights, which are those that were validated. */
-export function modelOf(run: SavedRun): SpikeYOLO {
-  const model = newModel(run.options, run.classes.length);
+export function modelOf(run: SavedRun): Detector {
+  const model = newModel(run.options, run.classes.length, run.anchors);
   naming(run.path, () => restore(model, run.checkpoint.ema));
   return model;
 }
 
-export function newModel(settings: Settings, classes: number): SpikeYOLO { return new SpikeYOLO(configOf(settings, classes)); }
+export const newModel = (settings: Settings, classes: number, anchors?: Anchors): Detector => newDetector(configOf(settings, classes, anchors));
 
 /** The record of the network that these options ask for. */
-export const configOf = ({ model, T, D, seed, checkpointing, activations, frames, freeze = 0, ablation }: Settings, classes: number): SpikeYOLOSize & Partial<SpikeYOLOConfig> =>
-  ({ ...spikeYOLO[model], T, D, seed, checkpointing, activations, freeze, classes, ...(frames && { neuron: ilifGen1(D) }), ...(ablation && ablations[ablation].fields) });
+export function configOf({ model, T, D, seed, checkpointing, activations, frames, freeze = 0, ablation }: Settings, classes: number, anchors?: Anchors): DetectorRecord {
+  const size: DetectorRecord = networks[model], { integers } = familyOf(size);
+  return { ...size, T, seed, checkpointing, activations, classes, ...(integers && { D, freeze, ...(frames && { neuron: ilifGen1(D) }), ...(ablation && ablations[ablation].fields) }), ...(anchors && { anchors }) } as DetectorRecord;
+}
 
 export async function readBytes(path: string, inFolder: boolean): Promise<Uint8Array> {
   try {
@@ -91,6 +98,13 @@ function savedSettings(options: unknown): Settings {
   return settingsOf(settings as Values<"train"> & Partial<Settings>);
 }
 
+/** The family of the model, which the file may say too. */
+function expectFamily({ model }: Settings, family: unknown): FamilyName {
+  const { family: own = "spikeyolo" }: DetectorRecord = networks[model];
+  if (family !== undefined && family !== own) throw new FormatError(`checkpoint: family is ${JSON.stringify(family)}, but its model ${model} is of ${own}`, 8);
+  return own;
+}
+
 type Rule = readonly [expected: string, holds: (value: unknown) => boolean];
 const from = (least: number, most: number): Rule => [`a number from ${least} to ${most}`, (x) => typeof x === "number" && x >= least && x <= most];
 const whole = (least: number, most: number): Rule => [`a whole number from ${least} to ${most}`, (x) => Number.isInteger(x) && from(least, most)[1](x)];
@@ -101,6 +115,8 @@ const optional = ([expected, holds]: Rule): Rule => [expected, (x) => x === unde
 const RECIPE: { readonly [K in keyof Required<Omit<TrainRecipe, "ema" | "gains">>]: Rule } = {
   lr0: from(0, 10), lrf: from(0, 1), momentum: from(1e-6, 1), weightDecay: from(0, 1), warmupEpochs: from(0, 100_000), warmupMomentum: from(0, 1), warmupBiasLr: from(0, 10),
   nbs: whole(1, 1_000_000), batch: whole(1, 4096), epochs: whole(1, 100_000), clip: from(1e-6, 1e9),
+  mostWarmupIterations: optional(whole(0, 1_000_000)), gatherFrom: optional(whole(0, 100_000)), gather: optional(["sum or mean", (x) => x === "sum" || x === "mean"]),
+  decaying: optional(["a list of weight, bias, norm", (x) => Array.isArray(x) && x.every((role) => ["weight", "bias", "norm"].includes(role as string))]),
   cosine: optional(either), warmupFrom: optional(from(0, 1)), oneEpochLate: optional(either), minWarmupIterations: optional(whole(0, 1_000_000)),
 };
 const EMA_RULES: Readonly<Record<string, Rule>> = { decay: optional(from(0, 1)), tau: optional(from(1e-6, 1e9)) };

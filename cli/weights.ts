@@ -1,9 +1,9 @@
 /** Trained weights, whoever wrote them: runs of this program, and files of the public reference (.pt, or safetensors under its names). */
 import { stat } from "node:fs/promises";
 import { restoreTensors, tensorsOf, type NamedTensors } from "../nn/checkpoint.ts";
-import { configIn, loadReference, numbersIn, readForeign, spikeYOLO, SpikeYOLO, tellsClasses, type ForeignWeights, type NeuronKind } from "../detection/index.ts";
+import { configIn, familyOf, loadReference, networks, numbersIn, readForeign, spikeYOLO, SpikeYOLO, tellsClasses, type Anchors, type Detector, type DetectorRecord, type Family, type ForeignWeights, type NetworkName, type NeuronKind } from "../detection/index.ts";
 import { openSplit, type OpenSet, type Split } from "./data.ts";
-import { settingsOf, type ModelName, type Settings } from "./recipes.ts";
+import { settingsOf, type Settings } from "./recipes.ts";
 import { modelOf, naming, readBytes, readRun } from "./saved-run.ts";
 import { UserError } from "./user-error.ts";
 
@@ -15,8 +15,10 @@ export interface Weights {
   /** How it was trained, as far as that is known; else the defaults. */
   readonly options: Omit<Settings, "model">;
   /** Size of the network, if it is one that has a name. */
-  readonly size: ModelName | undefined;
+  readonly size: NetworkName | undefined;
+  readonly family: Family<DetectorRecord>;
   readonly neuron: NeuronKind;
+  readonly anchors?: Anchors;
   /** "class 0", "class 1", ... where the file does not say; `named` tells. */
   readonly classes: readonly string[];
   readonly named: boolean;
@@ -27,9 +29,9 @@ export interface Weights {
   /** What the file is, in a line; nothing for runs of this program. */
   readonly news: readonly string[];
   /** The network with these weights. */
-  model(): SpikeYOLO;
+  model(): Detector;
   /** Gives another network these weights; where `newHead`, all but those of the class branches that do not fit. How many were left out. */
-  fill(model: SpikeYOLO, newHead: boolean): number;
+  fill(model: Detector, newHead: boolean): number;
 }
 
 /** Opens weights=. */
@@ -55,19 +57,20 @@ function isOurs(bytes: Uint8Array): boolean {
 const looksPickled = (bytes: Uint8Array): boolean => bytes[0] === 0x80 && bytes[1] <= 5;
 
 async function ofRun(given: string, { T, D, neuron }: Timing): Promise<Weights> {
-  const run = await readRun(given, "best");
+  const run = await readRun(given, "best"), family = familyOf(networks[run.options.model]);
+  if (D !== undefined && !family.integers) throw new UserError(`${run.path}: D=${D} was given, and neurons of ${family.title} emit 0 or 1; leave it out`);
   const own = run.options.frames ? "gen1" : "coco";
   if (neuron !== undefined && neuron !== own) throw new UserError(`${run.path}: neuron=${neuron} was given, and this run was trained with the neuron of ${own}; leave it out`);
   const options = { ...run.options, ...(T === undefined ? {} : { T }), ...(D === undefined ? {} : { D }) };
   return {
-    path: run.path, options, size: options.model, neuron: own, protocol: run.protocol, classes: run.classes, named: true, foreign: false, news: [],
+    path: run.path, options, size: options.model, family, anchors: run.anchors, neuron: own, protocol: run.protocol, classes: run.classes, named: true, foreign: false, news: [],
     model: () => modelOf({ ...run, options }),
-    fill: (model, newHead) => naming(run.path, () => fillFrom(model, run.checkpoint.ema, newHead)),
+    fill: (model, newHead) => naming(run.path, () => fillFrom(model, run.checkpoint.ema, newHead ? family.tellsClasses : () => false)),
   };
 }
 
-function fillFrom(model: SpikeYOLO, saved: NamedTensors, newHead: boolean): number {
-  const ours = tensorsOf(model), keep = (name: string): boolean => newHead && name.startsWith("head.class.") && saved.get(name)?.shape.join() !== ours.get(name)?.shape.join();
+function fillFrom(model: Detector, saved: NamedTensors, isNew: (name: string) => boolean): number {
+  const ours = tensorsOf(model), keep = (name: string): boolean => isNew(name) && saved.get(name)?.shape.join() !== ours.get(name)?.shape.join();
   const wanted = new Map([...ours].filter(([name]) => !keep(name)));
   restoreTensors("weights", wanted, new Map([...saved].filter(([name]) => !keep(name))));
   return ours.size - wanted.size;
@@ -77,10 +80,10 @@ function foreign(path: string, weights: ForeignWeights, timing: Timing): Weights
   const { kind, ...config } = configIn(weights, timing), { T, D, classes: count } = config;
   if (weights.neuron !== undefined && timing.neuron !== undefined && timing.neuron !== weights.neuron) throw new UserError(`the file says that its neurons are those of ${weights.neuron}; leave out neuron=${timing.neuron}`);
   const named = weights.classes?.length === count, tensors = numbersIn(weights.tensors);
-  const size = (Object.keys(spikeYOLO) as ModelName[]).find((name) => new Set([shapes(spikeYOLO[name]), shapes(config)]).size === 1);
+  const size = (Object.keys(spikeYOLO) as (keyof typeof spikeYOLO)[]).find((name) => new Set([shapes(spikeYOLO[name]), shapes(config)]).size === 1);
   const guessed = [...(weights.T ?? timing.T) === undefined ? ["T=1"] : [], ...(weights.D ?? timing.D) === undefined ? ["D=4"] : [], ...(weights.neuron ?? timing.neuron) === undefined ? ["neuron=coco"] : []];
   return {
-    path, size, neuron: kind, named, foreign: true,
+    path, size, family: familyOf(config), neuron: kind, named, foreign: true,
     options: { ...settingsOf({ data: "", imgsz: weights.imgsz === undefined || weights.imgsz % 32 ? 640 : weights.imgsz }), data: undefined, T, D },
     classes: named ? weights.classes! : Array.from({ length: count }, (_, i) => `class ${i}`),
     news: [`${path}: ${{ ema: "averaged weights of a checkpoint", model: "a pickled model", state_dict: "weights by name" }[weights.from]}, SpikeYOLO ${size ?? `of width ${config.width}`}, T ${T} x D ${D}, neuron of ${kind}, ${count} classes${guessed.length > 0 ? `; the file does not say ${guessed.join(", ")}` : ""}`],

@@ -57,36 +57,68 @@ export async function locate(sentence: string, textOf: TextOf): Promise<Problem>
   if (object === undefined && listed === undefined && byte === undefined && !size) return { sentence, file };
   const text = await textOf(file);
   if (text === undefined) return { sentence, file };
-  const line = object !== undefined ? lineOf(text, /<object\b/g, Number(object))
-    : byte !== undefined ? lineAt(text, Number(byte))
-    : size ? lineOf(text, /<size\b/g, 1)
-    : nthLine(text, (row) => printable(row.trim().split(/\s+/)[0]) === listed, twice ? 2 : 1);
+  const lines = linesOf(text);
+  const line = object !== undefined ? lines.ofTag("object", Number(object))
+    : byte !== undefined ? lines.ofByte(Number(byte))
+    : size ? lines.ofTag("size", 1)
+    : lines.ofWord(listed!, twice ? 2 : 1);
   return line === undefined ? { sentence, file } : { sentence, file, line };
 }
 
-/** The line of a byte of the text as UTF-8. */
-function lineAt(text: string, byte: number): number {
-  let line = 1;
-  for (let i = 0, bytes = 0; i < text.length && bytes < byte; i++) {
-    const unit = text.charCodeAt(i);
-    bytes += unit < 0x80 ? 1 : unit < 0x800 || (unit >= 0xd800 && unit < 0xe000) ? 2 : 3;  // a surrogate is half of four bytes
-    if (unit === 0x0a) line++;
+/** Lines of a text, from 1. What is looked for is found once for all sentences: there may be thousands about one file. */
+class Lines {
+  /** Where lines begin, in UTF-16 units and in bytes of UTF-8. */
+  private readonly starts: number[] = [0];
+  private readonly byteStarts: number[] = [0];
+  private readonly tags = new Map<string, number[]>();
+  private words: Map<string, number[]> | undefined;
+
+  constructor(readonly text: string) {
+    for (let i = 0, bytes = 0; i < text.length; i++) {
+      const unit = text.charCodeAt(i);
+      bytes += unit < 0x80 ? 1 : unit < 0x800 || (unit >= 0xd800 && unit < 0xe000) ? 2 : 3; // a surrogate is half of four bytes
+      if (unit === 0x0a) { this.starts.push(i + 1); this.byteStarts.push(bytes); }
+    }
   }
-  return line;
+
+  ofByte(byte: number): number { return lastAtMost(this.byteStarts, byte) + 1; }
+
+  /** The nth opening tag, from 1; comments of XML do not count. */
+  ofTag(name: string, nth: number): number | undefined {
+    let found = this.tags.get(name);
+    if (!found) {
+      const code = this.text.replace(/<!--[\s\S]*?-->/g, (comment) => " ".repeat(comment.length));
+      this.tags.set(name, found = Array.from(code.matchAll(new RegExp(`<${name}\\b`, "g")), ({ index }) => lastAtMost(this.starts, index) + 1));
+    }
+    return found[nth - 1];
+  }
+
+  /** The nth line that begins with a word, as it may be shown. */
+  ofWord(word: string, nth: number): number | undefined {
+    if (!this.words) {
+      this.words = new Map();
+      for (const [i, row] of this.text.split("\n").entries()) {
+        const first = printable(row.trim().split(/\s+/)[0]), lines = this.words.get(first);
+        if (lines) lines.push(i + 1); else this.words.set(first, [i + 1]);
+      }
+    }
+    return this.words.get(word)?.[nth - 1];
+  }
 }
 
-/** The line on which a pattern is found for the nth time, from 1; comments of XML do not count. */
-function lineOf(text: string, pattern: RegExp, nth: number): number | undefined {
-  const code = text.replace(/<!--[\s\S]*?-->/g, (comment) => comment.replace(/[^\n]/g, " "));
-  const [at] = [...code.matchAll(pattern)].slice(nth - 1);
-  return at && code.slice(0, at.index).split("\n").length;
+/** Index of the last of rising numbers, the first of which is 0, that is no more than `value`. */
+function lastAtMost(rising: readonly number[], value: number): number {
+  let low = 0, high = rising.length;
+  while (high - low > 1) {
+    const middle = (low + high) >>> 1;
+    if (rising[middle] <= value) low = middle; else high = middle;
+  }
+  return low;
 }
 
-function nthLine(text: string, is: (row: string) => boolean, nth: number): number | undefined {
-  const rows = text.split("\n");
-  for (let i = 0; i < rows.length; i++) if (is(rows[i]) && --nth === 0) return i + 1;
-  return undefined;
-}
+/** Of the text that was asked about last, since problems of one file follow each other. */
+let latest: Lines | undefined;
+const linesOf = (text: string): Lines => (latest?.text === text ? latest : latest = new Lines(text));
 
 /** Least, median and largest. */
 export interface Spread { readonly least: number; readonly median: number; readonly most: number }
@@ -135,6 +167,9 @@ export interface LookOptions {
   readonly progress?: (done: number) => void | Promise<void>;
 }
 
+/** Boxes of one picture that repeat others and are named one by one. */
+const REPEATED = 10;
+
 /** Reads every picture of a set once. */
 export async function look(set: Checkable, { show = 16, progress }: LookOptions = {}): Promise<Looked> {
   const own: Problem[] = [], add = (sentence: string, file: string) => own.push({ sentence: printable(sentence), file: printable(file) });
@@ -154,7 +189,9 @@ export async function look(set: Checkable, { show = 16, progress }: LookOptions 
       if (same !== undefined) add(`${name} and ${same} are the same picture; keep one`, name);
       else pixels.set(twin, name);
       if (boxes.length === 0) found.empty++;
-      for (const [first, second] of pairs(boxes)) add(`${name} has the same box of class "${set.classes[boxes[first].class]}" twice, as boxes ${first + 1} and ${second + 1}; remove one`, name);
+      const repeated = pairs(boxes);
+      for (const [first, second] of repeated.slice(0, REPEATED)) add(`${name} has the same box of class "${set.classes[boxes[first].class]}" twice, as boxes ${first + 1} and ${second + 1}; remove one`, name);
+      if (repeated.length > REPEATED) add(`${name} has ${repeated.length - REPEATED} more boxes that are the same as others; remove them`, name);
       for (const c of new Set(boxes.map((box) => box.class))) { sides[c].pictures++; holders[c].push(index); }
       for (const { class: c, x1, y1, x2, y2, difficult } of boxes) {
         const w = x2 - x1, h = y2 - y1, area = w * h;

@@ -40,10 +40,10 @@ export function eventScenes({ split = "train", size = split === "train" ? 1000 :
   const camera = cameraOf(given), { window } = protocolOf(frames), name = `event scenes ${split}`;
   return eventSet({
     name, classes: EVENT_CLASSES, size, problems: [],
-    async moment(index) {
+    moment(index) {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
         const scene = planScene(new Random(seed, SPLITS.indexOf(split), index, attempt), camera, window, window);
-        if (scene.boxes.length > 0) return { name: `${name} ${index}`, recording: `${name} ${index}`, time: window, ...scene, events: scene.record() };
+        if (scene.boxes.length > 0) return { name: `${name} ${index}`, recording: `${name} ${index}`, time: window, boxes: scene.boxes, from: { width: scene.width, height: scene.height, events: scene.record() } };
       }
       throw new Error(`event scenes: no thing can be seen at the end of scene ${index} after ${ATTEMPTS} attempts`);
     },

@@ -1,8 +1,9 @@
 /** Gen1 recordings -> frames of every time that has boxes. Boxes are read when the set is opened, events when a sample is asked for. */
-import { windowOf, protocolOf, type FrameProtocol } from "./event-frames.ts";
+import { FlawsOfFiles } from "./event-flaws.ts";
+import { protocolOf, type FrameProtocol } from "./event-frames.ts";
 import { eventSet, type EventSet } from "./event-set.ts";
 import { BrokenFile } from "./file.ts";
-import { gen1, type EventBox, type EventFile, type Recording } from "./gen1.ts";
+import { gen1, type EventBox, type Recording } from "./gen1.ts";
 import { ProblemList } from "./problems.ts";
 
 export interface Gen1FramesOptions extends Partial<FrameProtocol> {
@@ -25,7 +26,10 @@ export async function gen1Frames(path: string, { split, ...frames }: Gen1FramesO
     try {
       const { boxes, problems: found } = await recording.boxes(), times = new Map<number, EventBox[]>();
       for (const sentence of found) problems.add(sentence);
-      for (const box of boxes) times.set(box.t, [...(times.get(box.t) ?? []), box]);
+      for (const box of boxes) {
+        const here = times.get(box.t);
+        if (here) here.push(box); else times.set(box.t, [box]);
+      }
       for (const [time, here] of [...times].sort(([a], [b]) => a - b)) moments.push({ recording, time, boxes: here });
     } catch (error) {
       if (!(error instanceof BrokenFile)) throw error;
@@ -34,36 +38,17 @@ export async function gen1Frames(path: string, { split, ...frames }: Gen1FramesO
   }
   if (moments.length === 0) throw new Error(`${name}: none of its ${recordings.length} recordings has a box that can be read${problems.list.length > 0 ? ` (first problem: ${problems.list[0]})` : ""}`);
 
-  const open = new Files();
+  const flaws = new FlawsOfFiles();
   return eventSet({
     name, classes, size: moments.length,
-    get problems() { return [...unpaired, ...problems.list, ...open.problems]; },
-    async moment(index) {
-      const { recording, time, boxes } = moments[index], { start, end } = windowOf(time, protocol);
-      try {
-        const file = await open.file(recording), { width, height } = file;
-        return { name: `${recording.name} at ${time} us`, recording: recording.name, time, width, height, boxes, events: await file.events(start, end) };
-      } catch (error) {
-        if (!(error instanceof BrokenFile)) throw error;
-        problems.add(`gen1: ${error.message}; what is labelled in the recording is skipped`);
-        return undefined;
-      }
+    get problems() { return [...unpaired, ...problems.list, ...flaws.sentences]; },
+    moment(index) {
+      const { recording: { name, file }, time, boxes } = moments[index];
+      return { name: `${name} at ${time} us`, recording: name, time, boxes, from: file };
+    },
+    told(index, { broken, flaws: found }) {
+      if (found) flaws.add(moments[index].recording.file, found);
+      if (broken !== undefined) problems.add(`gen1: ${broken}; what is labelled in the recording is skipped`);
     },
   }, protocol);
-}
-
-/** Headers of recordings, each read once. */
-class Files {
-  private readonly opened = new Map<Recording, Promise<EventFile>>();
-  private readonly read = new Set<EventFile>();
-
-  async file(recording: Recording): Promise<EventFile> {
-    const known = this.opened.get(recording), opening = known ?? recording.open();
-    if (!known) this.opened.set(recording, opening);
-    const file = await opening;
-    this.read.add(file);
-    return file;
-  }
-
-  get problems(): string[] { return [...this.read].flatMap(({ problems }) => problems); }
 }

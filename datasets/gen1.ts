@@ -7,6 +7,7 @@
  *
  * A recording of a minute has a hundred megabytes of events, so they are read in blocks, and a window of time is found by bisection.
  */
+import { flawsSaid, remember, type EventFlaws } from "./event-flaws.ts";
 import { BrokenFile, bytesSource, fileSource, readWhole, type ByteSource } from "./file.ts";
 import { readNpyTable, writeNpyTable, type NpyColumn, type NpyData } from "./npy.ts";
 import { ProblemList } from "./problems.ts";
@@ -53,7 +54,11 @@ export interface EventFile {
   events(from?: number, to?: number): Promise<Events>;
   /** The same, block after block in the order of the file: no more than `block` of them are in memory at a time. */
   blocks(from?: number, to?: number, block?: number): AsyncGenerator<Events, void, undefined>;
+  /** Microseconds of one event, by its number. */
+  timeOf(event: number): Promise<number>;
   /** What was found wrong so far: a torn last event, events off the sensor (left out), times that run backwards. */
+  readonly flaws: EventFlaws;
+  /** The same in sentences. */
   readonly problems: readonly string[];
 }
 
@@ -74,29 +79,23 @@ export async function openEvents(from: ByteSource | Uint8Array | string, { width
   const header = readDatHeader(await source.read(0, MAX_HEADER_BYTES), source.size, name);
   const size = { width: header.width ?? width, height: header.height ?? height };
   const count = Math.floor((source.size - header.bytes) / EVENT_BYTES), torn = source.size - header.bytes - count * EVENT_BYTES;
-  const problems = new ProblemList();
-  if (torn > 0) problems.add(`gen1: ${name} ends with ${torn} ${torn === 1 ? "byte" : "bytes"} of a torn event after ${count} whole ones; they are left out`);
-  const at = (event: number) => header.bytes + event * EVENT_BYTES;
-  /** Per event: left out for being off the sensor, and numbers of those that run backwards; a Set so that reading twice counts once. */
-  const off = new Set<number>(), backward = new Set<number>();
-  const remember = (list: Set<number>, event: number) => { if (list.size < 1000) list.add(event); };
+  const at = (event: number) => header.bytes + event * EVENT_BYTES, flaws: EventFlaws = { ...size, whole: count, torn, off: new Set(), backward: new Set() };
 
   const file: EventFile = {
-    name, ...size, count,
-    get problems() {
-      const many = (list: Set<number>) => (list.size >= 1000 ? "1000 or more" : `${list.size}`), [first] = off, [turn] = backward;
-      return [
-        ...problems.list,
-        ...(off.size > 0 ? [`gen1: ${name} has ${many(off)} of its events off the sensor of ${size.width} x ${size.height}, the first at byte ${at(first)}; they are left out`] : []),
-        ...(backward.size > 0 ? [`gen1: ${name} goes back in time at ${many(backward)} of its events, the first at byte ${at(turn)}; windows of time may miss events, sort the file`] : []),
-      ];
+    name, ...size, count, flaws,
+    get problems() { return flawsSaid(name, flaws); },
+
+    async timeOf(event) {
+      const bytes = await source.read(at(event), 4);
+      if (bytes.length !== 4) throw new BrokenFile(name, `ends within its events, expected ${source.size} bytes`, { offset: at(event) + bytes.length });
+      return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
     },
 
     async seek(time) {
       let low = 0, high = count;
       while (low < high) {
-        const middle = Math.floor((low + high) / 2), bytes = await source.read(at(middle), 4);
-        if (new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true) < time) low = middle + 1; else high = middle;
+        const middle = Math.floor((low + high) / 2);
+        if (await file.timeOf(middle) < time) low = middle + 1; else high = middle;
       }
       return low;
     },
@@ -138,9 +137,9 @@ export async function openEvents(from: ByteSource | Uint8Array | string, { width
     for (let from = 0, event = first, before = 0; from < bytes.byteLength; from += EVENT_BYTES, event++) {
       const time = bytes.getUint32(from, true), word = bytes.getUint32(from + 4, true);
       const column = word & 0x3fff, row = (word >>> 14) & 0x3fff;
-      if (time < before) remember(backward, event);
+      if (time < before) remember(flaws.backward, at(event));
       before = time;
-      if (column >= width || row >= height) { remember(off, event); continue; }
+      if (column >= width || row >= height) { remember(flaws.off, at(event)); continue; }
       if (time < begin || time >= end) continue;
       t[to] = time; x[to] = column; y[to] = row; p[to] = (word >>> 28) & 1;
       to++;
@@ -259,9 +258,14 @@ export function writeBoxes(boxes: readonly EventBox[], layout: "packed" | "align
 
 // ---- folders ----
 
+/** A `_td.dat`, and what sentences call it. */
+export interface RecordedFile { readonly path: string; readonly name: string }
+
 /** One recording of a folder; nothing of it has been read yet. */
 export interface Recording {
   readonly name: string;
+  /** Of its events. */
+  readonly file: RecordedFile;
   open(): Promise<EventFile>;
   boxes(): Promise<{ boxes: EventBox[]; problems: string[] }>;
 }
@@ -294,6 +298,7 @@ export async function gen1(path: string, { split }: { split?: string } = {}): Pr
     problems: problems.list,
     recordings: whole.map((stem) => ({
       name: stem,
+      file: { path: join(folder, stem + EVENTS), name: stem + EVENTS },
       open: async () => openEvents(await fileSource(join(folder, stem + EVENTS), stem + EVENTS)),
       boxes: async () => readBoxes(await readWhole(await fileSource(join(folder, stem + BOXES), stem + BOXES), MAX_BOX_BYTES), stem + BOXES),
     })),

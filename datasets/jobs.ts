@@ -1,8 +1,9 @@
-/** One picture of a batch, from files: what is asked, what comes back, and how it is done, on whichever thread. */
+/** What threads do: one picture of a batch, from files (here), or one moment of a recording (moments.ts). What is asked, what comes back, and how it is done, on whichever thread. */
 import { layOut, render, type Size, type Variation } from "./augment.ts";
 import { readRegular } from "./file.ts";
 import { BrokenImage, decodeImage, type Decoder } from "./image.ts";
 import { resize, type FitOptions } from "./letterbox.ts";
+import { doMoment, type MomentDone, type MomentJob } from "./moments.ts";
 import type { Picture, PictureFile, PictureFiles, Sample } from "./sample.ts";
 
 /** A picture that was decoded before: its pixels as they are needed, in memory that threads share, and the size that it had. */
@@ -32,6 +33,13 @@ export interface TileDone {
   readonly notices: readonly string[];
   readonly kept?: Kept;
 }
+
+/** Either kind. */
+export const doAny = (job: Job | MomentJob): Promise<Done | MomentDone> => ("tiles" in job ? doJob(job) : doMoment(job));
+
+/** Memory of a result that its thread has no more use for. */
+export const buffersOf = (done: Done | MomentDone): ArrayBuffer[] =>
+  ("tiles" in done ? [done.pixels] : [done.input, done.frames?.data]).flatMap((numbers) => (numbers ? [numbers.buffer as ArrayBuffer] : []));
 
 export async function doJob({ tiles, decoder, canvas, fitting, variation, keep }: Job): Promise<Done> {
   const read = await Promise.all(tiles.map((tile) => ("picture" in tile ? { ...tile, notices: [] } : readTile(tile, decoder))));

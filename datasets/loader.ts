@@ -74,7 +74,7 @@ export async function* batches(set: DetectionSet, options: BatchOptions): AsyncG
 }
 
 /** What `run` gives for each index, in order; while one is in use, `ahead` more are on their way. */
-async function* inTurn<R>(order: readonly number[], ahead: number, run: (index: number) => Promise<R>): AsyncGenerator<R, void, undefined> {
+export async function* inTurn<R>(order: readonly number[], ahead: number, run: (index: number) => Promise<R>): AsyncGenerator<R, void, undefined> {
   const waiting: Promise<R>[] = [];
   for (let taken = 0, asked = 0; taken < order.length; taken++) {
     for (; asked < order.length && asked <= taken + ahead; asked++) {

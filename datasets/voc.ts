@@ -12,6 +12,7 @@ import { sampleOf } from "./jobs.ts";
 import { clip } from "./letterbox.ts";
 import { batches, type Batched, type BatchOptions } from "./loader.ts";
 import { printable } from "./printable.ts";
+import { ProblemList } from "./problems.ts";
 import type { Batch, DetectionSet, ObjectBox, PictureFiles } from "./sample.ts";
 
 export interface VocOptions {
@@ -67,8 +68,7 @@ function refuse(sentence: string): never { throw new Error(printable(sentence));
 
 async function openFolder(path: string, { split: wanted, classes: given, decoder }: VocOptions): Promise<VocSet> {
   const files = await folder(path);
-  const problems = new Set<string>();
-  const report = (problem: string) => { problems.add(printable(problem)); };
+  const problems = new ProblemList(), report = (problem: string) => problems.add(problem);
 
   const splits = await listsOf(files, path);
   const split = wanted ?? (splits.includes("trainval") ? "trainval" : "train");
@@ -118,7 +118,7 @@ async function openFolder(path: string, { split: wanted, classes: given, decoder
     name: `voc ${path} ${split}`,
     classes,
     size: entries.length,
-    get problems() { return [...problems]; },
+    get problems() { return problems.list; },
     get skipped() { return unusable.size; },
 
     files: readable,

@@ -5,7 +5,9 @@ export { SpikingYOLOv8, spikingYOLOv8, type SpikingYOLOv8Config, type SpikingYOL
 export { ablations, timesteps, type Ablation, type AblationName } from "./ablations.ts";
 export { SNNYOLOv3, snnYOLOv3, type SNNYOLOv3Config } from "./snn-yolov3.ts";
 export { type Detector } from "./detector.ts";
+export { families, familyOf, networks, newDetector, titleOf, type DetectorRecord, type Family, type FamilyName, type NetworkName, type SNNYOLOv3Record, type SpikeYOLORecord } from "./families.ts";
 export { cocoAnchors, decodeAnchors, scoredBoxes, type AnchorBox, type AnchorPrediction } from "./anchor-head.ts";
+export { expectAnchors, findAnchors, type Anchors, type AnchorSearch, type FoundAnchors } from "./anchors.ts";
 export { anchorGains, anchorLoss, assignAnchors, type AnchorAssignment, type AnchorLoss, type AnchorLossOptions } from "./anchor-loss.ts";
 export { DarknetError, loadDarknet, readDarknetConfig, readDarknetHeader, type DarknetCell, type DarknetConfig, type DarknetHeader, type DarknetLayer, type DarknetLoadOptions, type DarknetShape } from "./darknet.ts";
 export { darknetCells } from "./snn-yolov3-weights.ts";

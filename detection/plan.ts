@@ -1,7 +1,7 @@
 /** How much memory training will take, known before anything runs. */
-import { add, backward, bceWithLogits, empty, OutOfMemoryError, rehearse, scope, sigmoid, sum, withSpikePath } from "../engine/index.ts";
+import { add, backward, bceWithLogits, empty, OutOfMemoryError, rehearse, scope, sigmoid, sum } from "../engine/index.ts";
 import { tensorsOf } from "../nn/checkpoint.ts";
-import { SpikeYOLO, type SpikeYOLOConfig, type SpikeYOLOSize } from "./spikeyolo.ts";
+import { newDetector, type DetectorRecord } from "./families.ts";
 
 /** Bytes of the linear memory after a training step. */
 export interface MemoryPlan {
@@ -16,32 +16,29 @@ export interface MemoryPlan {
   readonly total: number;
 }
 
-export interface PlannedTraining { readonly model: SpikeYOLOSize & Partial<SpikeYOLOConfig>; readonly batch: number; readonly imgsz: number }
+export interface PlannedTraining { readonly model: DetectorRecord; readonly batch: number; readonly imgsz: number }
 
 /** Larger than what one linear memory can be. */
 const ENDLESS: MemoryPlan = { parameters: NaN, optimizer: NaN, activations: NaN, workspace: NaN, total: Infinity };
 
-/** The plan of `train` on batches of so many pictures: from shapes alone. Where spikes may run dense or sparse, the larger of the two. */
+/** The plan of `train` on batches of so many pictures: from shapes alone, with spikes as dense as they usually are. */
 export function planTraining(training: PlannedTraining): MemoryPlan {
-  const plans = (["sparse", "dense"] as const).map((path) => {
-    try {
-      return withSpikePath(path, () => rehearseStep(training));
-    } catch (error) {
-      if (error instanceof OutOfMemoryError) return ENDLESS;
-      throw error;
-    }
-  });
-  return plans.reduce((a, b) => (b.total > a.total ? b : a));
+  try {
+    return rehearseStep(training);
+  } catch (error) {
+    if (error instanceof OutOfMemoryError) return ENDLESS;
+    throw error;
+  }
 }
 
 function rehearseStep({ model: config, batch, imgsz }: PlannedTraining): MemoryPlan {
   return rehearse((memory) => {
-    const model = new SpikeYOLO(config), parameters = memory.persistentBytes;
+    const model = newDetector(config), parameters = memory.persistentBytes;
     for (const { size } of tensorsOf(model).values()) memory.persistent(4 * size); // averages
     const activations = scope(() => {
-      const { box, classes } = model.forward(empty([batch, imgsz, imgsz, 3])), held = memory.inUse - memory.persistentBytes;
-      sigmoid(classes); // the assigner's scores
-      backward(add(sum(bceWithLogits(classes, empty(classes.shape))), sum(box)));
+      const outputs = model.outputs(model.forward(empty([batch, imgsz, imgsz, 3]))), held = memory.inUse - memory.persistentBytes;
+      for (const output of outputs) sigmoid(output); // what assigning objects looks at
+      backward(outputs.map((output) => sum(bceWithLogits(output, empty(output.shape)))).reduce((a, b) => add(a, b)));
       return held;
     });
     for (const { size } of model.parameters()) memory.persistent(4 * size); // momentum

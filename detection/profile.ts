@@ -2,7 +2,8 @@
 import { bytesKeptBy, noGrad, observeKernels, scope, show, Spikes, withKernels, type KernelChoice, type Neuron, type Shape, type Tensor, type Value } from "../engine/index.ts";
 import { Conv2d, observeConvolutions, RepConv, SepRepConv } from "../nn/index.ts";
 import { energy } from "./energy.ts";
-import type { DetectorInput, SpikeYOLO } from "./spikeyolo.ts";
+import type { Detector } from "./detector.ts";
+import type { DetectorInput } from "./spikeyolo.ts";
 
 export interface LayerProfile {
   /** Its path in the model, such as "stage4.0.conv1.reduce". */
@@ -54,14 +55,14 @@ export interface ProfileOptions {
 const SATURATED = 0.95;
 
 /** Profiles the model in eval mode on images [B, H, W, 3] or a sequence [T, B, H, W, 3]. Takes the time of some forward passes. */
-export function profile(model: SpikeYOLO, images: DetectorInput, { turns = 5 }: ProfileOptions = {}): Profile {
+export function profile(model: Detector, images: DetectorInput, { turns = 5 }: ProfileOptions = {}): Profile {
   if (!(Number.isInteger(turns) && turns >= 1)) throw new Error(`profile: turns must be a whole number from 1, got ${turns}`);
   const B = images.shape[images.shape.length - 4];
   if (!(B >= 1)) throw new Error(`profile: expected images [B, H, W, 3] or a sequence [T, B, H, W, 3], got ${show(images.shape)}`);
   const { training } = model;
   model.eval();
   try {
-    const names = new Map(model.namedModules().map(([name, module]) => [module, name] as const)), chains = chainsOf(model), neuron = neuronName(model.config.neuron);
+    const names = new Map(model.namedModules().map(([name, module]) => [module, name] as const)), chains = chainsOf(model), neuron = neuronName(model.neuron);
     const kept = bytesKept(model, images), layers: LayerProfile[] = [];
     scope(() => noGrad(() => {
       let kernel = "";
@@ -81,11 +82,11 @@ export function profile(model: SpikeYOLO, images: DetectorInput, { turns = 5 }: 
 }
 
 /** Bytes that stand for the backward pass, by the layer that made them or the next one. */
-function bytesKept(model: SpikeYOLO, images: DetectorInput): Map<Conv2d, number> {
+function bytesKept(model: Detector, images: DetectorInput): Map<Conv2d, number> {
   const ends: { layer: Conv2d; order: number }[] = [], kept = new Map<Conv2d, number>();
   scope(() => {
-    const { box, classes } = observeConvolutions((layer, _, y) => { if (y.node) ends.push({ layer, order: y.node.order }); }, () => model.forward(images));
-    for (const [{ order }, bytes] of bytesKeptBy([box, classes])) {
+    const prediction = observeConvolutions((layer, _, y) => { if (y.node) ends.push({ layer, order: y.node.order }); }, () => model.forward(images));
+    for (const [{ order }, bytes] of bytesKeptBy(model.outputs(prediction))) {
       const { layer } = ends.find((end) => order <= end.order) ?? ends[ends.length - 1];
       kept.set(layer, (kept.get(layer) ?? 0) + bytes);
     }
@@ -115,7 +116,7 @@ export function macsOf({ macsPerPixel, kernel }: Conv2d, x: Shape, y: Shape): nu
 const pixels = ([N, H, W]: Shape): number => N * H * W;
 
 /** The chain that a convolution is a factor of, or the fold. */
-function chainsOf(model: SpikeYOLO): Map<Conv2d, RepConv | SepRepConv> {
+function chainsOf(model: Detector): Map<Conv2d, RepConv | SepRepConv> {
   const chains = model.namedModules().map(([, module]) => module).filter((module) => module instanceof RepConv || module instanceof SepRepConv);
   return new Map(chains.flatMap((chain) => chain.namedModules().flatMap(([, part]) => (part instanceof Conv2d ? [[part, chain] as const] : []))));
 }

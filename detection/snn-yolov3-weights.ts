@@ -26,7 +26,7 @@ export function darknetCells(model: SNNYOLOv3): DarknetCell[] {
     index += 2; // upsample, route
   };
   cell(model.stem);
-  for (const { down, blocks } of model.stages) {
+  for (const { down, blocks } of [model.stage2, model.stage4, model.stage8, model.stage16, model.stage32]) {
     cell(down);
     for (const { reduce, expand } of blocks) {
       cell(reduce);

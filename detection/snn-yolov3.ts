@@ -2,9 +2,9 @@
  * SNN-YOLOv3 ("Enabling energy-efficient object detection with surrogate gradient descent in spiking neural networks"): YOLOv3 (arXiv:1804.02767) with an
  * integrate-and-fire neuron behind each normalised convolution. What the paper states and what its published code does are two records of one class.
  */
-import { host, keepingAs, lean, noGrad, Random, repeatOverTime, show, tensor, Tensor, type BinaryNeuron, type Kept, type Value } from "../engine/index.ts";
+import { checkpoint, host, keepingAs, lean, noGrad, Random, repeatOverTime, show, tensor, Tensor, type BinaryNeuron, type Kept, type Value } from "../engine/index.ts";
 import { log } from "../kernels/elementary.ts";
-import { ConvCell, DarknetStage, doubled, join, pooled, type CellOptions } from "../nn/darknet.ts";
+import { ConvCell, DarknetStage, doubled, join, pooled, type CellOptions, type Running } from "../nn/darknet.ts";
 import { decodeCurrents, type Decoding } from "../nn/decoding.ts";
 import { Conv2d, perTimestep, type NormOptions } from "../nn/layers.ts";
 import { Module } from "../nn/module.ts";
@@ -12,7 +12,7 @@ import { integrateAndFire } from "../nn/neurons.ts";
 import { atan } from "../nn/surrogates.ts";
 import { cocoAnchors, decodeAnchors, scoredBoxes, type AnchorBox, type AnchorPrediction } from "./anchor-head.ts";
 import { anchorGains, anchorLoss } from "./anchor-loss.ts";
-import type { BoxTargets, DetectionLoss } from "./loss.ts";
+import type { BoxTargets, DetectionLoss, LossGains } from "./loss.ts";
 import type { DetectorInput } from "./spikeyolo.ts";
 
 export interface SNNYOLOv3Config {
@@ -42,6 +42,8 @@ export interface SNNYOLOv3Config {
   /** Whether the current of the first convolution is computed once where an image is shown T times: the same result, at a T-th of the cost. */
   readonly encodeOnce: boolean;
   readonly norm: NormOptions;
+  /** Whether cells and blocks are run again in the backward pass, so that only their spikes are kept: less memory, about a third more time, the same gradients. */
+  readonly checkpointing: boolean;
   /** How outputs of convolutions are kept for the backward pass: "f16" takes half the memory, its gradients have errors of some 1e-3. */
   readonly activations: Kept;
   /** Seed of the initial weights. */
@@ -63,7 +65,7 @@ export const snnYOLOv3 = {
 } as const satisfies Record<string, Partial<SNNYOLOv3Config>>;
 
 const defaults: SNNYOLOv3Config = {
-  ...paper, classes: 20, T: 4, activation: "spike", threshold: 1, anchors: cocoAnchors, encodeOnce: true, norm: { eps: 1e-5, momentum: 0.1 }, activations: "f32", seed: 0,
+  ...paper, classes: 20, T: 4, activation: "spike", threshold: 1, anchors: cocoAnchors, encodeOnce: true, norm: { eps: 1e-5, momentum: 0.1 }, checkpointing: false, activations: "f32", seed: 0,
 };
 
 /** Pixels per cell of the three heads, in the order in which they run. */
@@ -85,10 +87,10 @@ export class AnchorHead extends Module {
   }
 
   /** The tip [T, B, h, w, hidden], and currents [T, B, h, w, out]. */
-  forward(x: Value): { tip: Value; current: Tensor } {
-    const through = (cells: readonly ConvCell[], from: Value): Value => lean(() => cells.reduce((y, cell) => cell.forward(y), from));
+  forward(x: Value, running: Running): { tip: Value; current: Tensor } {
+    const through = (cells: readonly ConvCell[], from: Value): Value => lean(() => cells.reduce((y, cell) => running(() => cell.forward(y)), from));
     const y = through(this.before, x), tip = through(this.after, this.spp ? lean(() => pyramid(y)) : y);
-    return { tip, current: lean(() => perTimestep(this.out.forward(tip), (frames) => this.predict.forward(frames))) };
+    return { tip, current: lean(() => perTimestep(through([this.out], tip), (frames) => this.predict.forward(frames))) };
   }
 }
 
@@ -99,7 +101,11 @@ export class SNNYOLOv3 extends Module {
   readonly config: SNNYOLOv3Config;
   // in darknet's order, which its weight files rely on
   readonly stem: ConvCell;
-  readonly stages: DarknetStage[];
+  readonly stage2: DarknetStage;
+  readonly stage4: DarknetStage;
+  readonly stage8: DarknetStage;
+  readonly stage16: DarknetStage;
+  readonly stage32: DarknetStage;
   readonly head32: AnchorHead;
   readonly lateral16: ConvCell;
   readonly head16: AnchorHead;
@@ -122,7 +128,7 @@ export class SNNYOLOv3 extends Module {
     const out = (head: number): number => anchors[head].length * (5 + classes), [, , , c8, c16, c32] = channels;
 
     this.stem = new ConvCell(3, channels[0], 3, 1, options);
-    this.stages = depth.map((blocks, i) => new DarknetStage(channels[i], channels[i + 1], channels[i], blocks, options));
+    [this.stage2, this.stage4, this.stage8, this.stage16, this.stage32] = depth.map((blocks, i) => new DarknetStage(channels[i], channels[i + 1], channels[i], blocks, options));
     this.head32 = new AnchorHead(c32, c32 / 2, out(0), spp, options);
     this.lateral16 = new ConvCell(c32 / 2, c16 / 2, 1, 1, options);
     this.head16 = new AnchorHead(c16 / 2 + c16, c16 / 2, out(1), false, options);
@@ -148,24 +154,28 @@ export class SNNYOLOv3 extends Module {
   /** Raw predictions of the three heads. */
   forward(input: DetectorInput): AnchorPrediction { return keepingAs(this.config.activations, () => lean(() => this.layers(input))); }
 
-  /** The published loss with the published gains, of which the third part stands in `dfl`: objectness. */
-  loss(prediction: AnchorPrediction, boxes: BoxTargets): DetectionLoss {
+  /** The published loss, with the published gains unless others are given. The third part stands in `dfl`: objectness. */
+  loss(prediction: AnchorPrediction, boxes: BoxTargets, gains?: LossGains): DetectionLoss {
     const { heads: [coarse], strides: [stride], classes: of } = prediction, [, h, w] = coarse.shape;
-    const { objectness, ...parts } = anchorLoss(prediction, boxes, { ...anchorGains(of, Math.max(h, w) * stride), squared: this.config.loss === "squared" });
+    const { objectness, ...parts } = anchorLoss(prediction, boxes, { ...(gains ? { ...gains, objectness: gains.dfl } : anchorGains(of, Math.max(h, w) * stride)), squared: this.config.loss === "squared" });
     return { ...parts, dfl: objectness };
   }
 
-  private layers(input: DetectorInput): AnchorPrediction {
-    const s1 = this.encoded(input);                                   // [T, B, H,    W,      32]     shapes at width 1
-    const s2 = this.stages[0].forward(s1);                            // [T, B, H/2,  W/2,    64]
-    const s4 = this.stages[1].forward(s2);                            // [T, B, H/4,  W/4,   128]
-    const s8 = this.stages[2].forward(s4);                            // [T, B, H/8,  W/8,   256]
-    const s16 = this.stages[3].forward(s8);                           // [T, B, H/16, W/16,  512]
-    const s32 = this.stages[4].forward(s16);                          // [T, B, H/32, W/32, 1024]
+  outputs({ heads }: AnchorPrediction): readonly Tensor[] { return heads; }
 
-    const coarse = this.head32.forward(s32);                          // tip [T, B, H/32, W/32, 512]
-    const middle = this.head16.forward(join(doubled(this.lateral16.forward(coarse.tip)), s16)); // tip [T, B, H/16, W/16, 256]
-    const fine = this.head8.forward(join(doubled(this.lateral8.forward(middle.tip)), s8));      // tip [T, B, H/8,  W/8,  128]
+  private layers(input: DetectorInput): AnchorPrediction {
+    const running: Running = this.config.checkpointing ? checkpoint : (part) => part();
+    const cell = (one: ConvCell, x: Value): Value => running(() => one.forward(x));
+    const s1 = running(() => this.encoded(input));                    // [T, B, H,    W,      32]     shapes at width 1
+    const s2 = this.stage2.forward(s1, running);                      // [T, B, H/2,  W/2,    64]
+    const s4 = this.stage4.forward(s2, running);                      // [T, B, H/4,  W/4,   128]
+    const s8 = this.stage8.forward(s4, running);                      // [T, B, H/8,  W/8,   256]
+    const s16 = this.stage16.forward(s8, running);                    // [T, B, H/16, W/16,  512]
+    const s32 = this.stage32.forward(s16, running);                   // [T, B, H/32, W/32, 1024]
+
+    const coarse = this.head32.forward(s32, running);                 // tip [T, B, H/32, W/32, 512]
+    const middle = this.head16.forward(join(doubled(cell(this.lateral16, coarse.tip)), s16), running); // tip [T, B, H/16, W/16, 256]
+    const fine = this.head8.forward(join(doubled(cell(this.lateral8, middle.tip)), s8), running);      // tip [T, B, H/8,  W/8,  128]
     const { decode, anchors, classes } = this.config;
     return { heads: [coarse, middle, fine].map(({ current }) => decodeCurrents(current, decode, this.neuron)), strides: HEAD_STRIDES, anchors, classes };
   }

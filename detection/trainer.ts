@@ -2,7 +2,7 @@
  * Trains a detector. Knows no platform: it takes batches, a model, a recipe and a place to keep checkpoints, and says what happens as events.
  * A command line turns the events into a progress line and a run folder, a page into a chart.
  */
-import { backward, host, retrying, scope, Spikes } from "../engine/index.ts";
+import { backward, host, retrying, scale, scope, Spikes, type Role } from "../engine/index.ts";
 import { expectKnown, loadCheckpoint, restore, saveCheckpoint, tensorsOf, type Checkpoint } from "../nn/checkpoint.ts";
 import { EMA, type EMAOptions } from "../nn/ema.ts";
 import { observeConvolutions } from "../nn/layers.ts";
@@ -11,7 +11,7 @@ import { FormatError } from "../nn/safetensors.ts";
 import { schedule, type Recipe, type Settings } from "../nn/schedules.ts";
 import { Snapshot } from "../nn/snapshot.ts";
 import { xywhToXyxy } from "./boxes.ts";
-import { lossGains, type BoxTargets, type LossGains } from "./loss.ts";
+import type { BoxTargets, LossGains } from "./loss.ts";
 import { DetectionMetrics, fitness, type DetectionScores, type Truth } from "./metrics.ts";
 import { validationNms } from "./nms.ts";
 import { predict } from "./predictor.ts";
@@ -32,7 +32,10 @@ export interface TrainRecipe extends Recipe {
   /** Largest norm of all gradients together. */
   readonly clip: number;
   readonly ema: EMAOptions;
+  /** Weights of the parts of the loss; as published for the network unless said otherwise. */
   readonly gains?: LossGains;
+  /** Which parameters decay; weights alone unless said otherwise. */
+  readonly decaying?: readonly Role[];
 }
 
 /** Where checkpoints go. A write replaces the whole file or nothing. */
@@ -100,7 +103,7 @@ export class NonFiniteLoss extends Error {
  */
 export async function* train(model: Detector, data: TrainingData, recipe: TrainRecipe, { store, signal, resume, forgetBest = false, about = {} }: TrainOptions = {}): AsyncGenerator<TrainEvent, void, undefined> {
   const plan = schedule(recipe, data.batchesPerEpoch);
-  const optimizer = new SGD(model.namedParameters(), { lr: recipe.lr0, momentum: recipe.momentum, nesterov: true, weightDecay: plan.weightDecay });
+  const optimizer = new SGD(model.namedParameters(), { lr: recipe.lr0, momentum: recipe.momentum, nesterov: true, weightDecay: plan.weightDecay, decaying: recipe.decaying });
   const ema = new EMA(model, recipe.ema), before = new Snapshot(model);
   const progress: Progress = { epoch: 0, batch: 0, batchesPerEpoch: data.batchesPerEpoch, emaUpdates: 0, bestFitness: -1, bestEpoch: -1, sums: noSums() };
   if (resume) goOn(resume, model, optimizer, ema, progress);
@@ -152,7 +155,7 @@ type StepResult = LossParts & { firingRate: number; gradientNorm: number | undef
  * Forward, loss, backward, and where the schedule says so an optimiser step. All memory of it is free again afterwards. Workers can be lost
  * up to the end of backward, and then nothing has changed but what a Snapshot holds: the optimiser runs on this thread alone.
  */
-function trainStep(model: Detector, { images, boxes }: TrainingBatch, optimizer: SGD, { rates, momentum, step }: Settings, { clip, gains = lossGains }: TrainRecipe, kept: boolean): StepResult {
+function trainStep(model: Detector, { images, boxes }: TrainingBatch, optimizer: SGD, { rates, momentum, accumulate, step }: Settings, { clip, gains, gather }: TrainRecipe, kept: boolean): StepResult {
   const spikes = new FiringRate();
   const { box, classes, dfl } = scope(() => {
     const loss = model.loss(spikes.watch(() => model.forward(images)), boxes, gains);
@@ -160,7 +163,7 @@ function trainStep(model: Detector, { images, boxes }: TrainingBatch, optimizer:
     if (!Number.isFinite(loss.total.item())) {
       throw new NonFiniteLoss(`train: the loss is not finite (box ${box}, class ${classes}, dfl ${dfl}); lower lr0 or the clip${kept ? "; the last checkpoint is good" : ""}`);
     }
-    backward(loss.total);
+    backward(gather === "mean" && accumulate > 1 ? scale(loss.total, { by: 1 / accumulate }) : loss.total);
     return { box, classes, dfl };
   });
   optimizer.rates = rates;

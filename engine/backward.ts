@@ -5,7 +5,7 @@
 import { host } from "./host.ts";
 import { lastReads, lean, present } from "./lean.ts";
 import { Block } from "./memory.ts";
-import { recompute, withRecording, type Node, type Value } from "./op.ts";
+import { recompute, withRecording, type Inputs, type Node, type Value } from "./op.ts";
 import { show } from "./shape.ts";
 import { empty, full, Tensor } from "./tensor.ts";
 
@@ -27,24 +27,24 @@ export function backward(roots: Tensor | readonly Tensor[], seeds?: readonly Ten
   });
 }
 
-/** Hands gradients through nodes, and what only they read back to the memory. */
-function walk(nodes: readonly Node[], gradients: Gradients): void {
-  const { memory } = host(), after = lastReads(nodes);
+/** Hands gradients through nodes, and what only they read back to the memory; what they were `given` from outside may have other readers. */
+function walk(nodes: readonly Node[], gradients: Gradients, given: Inputs = []): void {
+  const { memory } = host(), after = lastReads(nodes, given);
   nodes.forEach((node, i) => {
     const dy = gradients.take(node.output);
-    if (dy && node.redo) redo(node.redo, dy, gradients);
+    if (dy && node.redo) redo(node.redo, node.inputs, dy, gradients);
     else if (dy) distribute(node, dy, gradients);
     for (const block of after[i]) memory.free(block);
   });
 }
 
 /** Goes through what a checkpoint ran, once it has run again. */
-function redo(run: () => Value, dy: Tensor, gradients: Gradients): void {
+function redo(run: () => Value, given: Inputs, dy: Tensor, gradients: Gradients): void {
   const { result, since } = recompute(() => lean(run)), { life } = result;
   if (life instanceof Block) life.given = false;
   gradients.add(result, dy);
   gradients.release(dy);
-  walk(latestFirst([result], since), gradients);
+  walk(latestFirst([result], since), gradients, given);
   if (life instanceof Block) host().memory.free(life);
 }
 

@@ -1,9 +1,8 @@
 /** Recomputation in place of memory, after Chen et al., "Training deep nets with sublinear memory cost" (arXiv:1604.06174). */
 import { keepingAs, keptAs, stretch } from "./lean.ts";
 import { isRecording, record, type OpSpec, type Value } from "./op.ts";
-import type { Tensor } from "./tensor.ts";
 
-const spec: OpSpec<readonly Value[], undefined, Tensor, readonly Value[]> = {
+const spec: OpSpec<readonly Value[], undefined, Value, readonly Value[]> = {
   name: "checkpoint",
   shape: ([x]) => x.shape,
   reads: {},
@@ -16,7 +15,7 @@ const spec: OpSpec<readonly Value[], undefined, Tensor, readonly Value[]> = {
  * in the same order, so that gradients have the same bits. `run` must do the same both times; what it changes outside (running statistics) it must
  * leave alone where `isRecomputing()`.
  */
-export function checkpoint(run: () => Tensor): Tensor {
+export function checkpoint<V extends Value>(run: () => V): V {
   const kept = keptAs(), { result, trace } = stretch(run, "nothing");
   if (!isRecording() || !result.requiresGrad) return result;
   const inside = new Set<Value>(trace.nodes.map(({ output }) => output));

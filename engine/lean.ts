@@ -106,10 +106,10 @@ function livesIn(value: unknown, into: Life[] = []): Life[] {
   return into;
 }
 
-/** What can go back to the memory after each of these nodes, in the order in which their gradients are taken. */
-export function lastReads(nodes: readonly Node[]): Block[][] {
-  const last = new Map<Block, number>();
-  nodes.forEach((node, i) => { for (const life of livesReadBy(node)) if (life instanceof Block && !life.given) last.set(life, i); });
+/** What can go back to the memory after each of these nodes, in the order in which their gradients are taken; nothing of what they were given from outside. */
+export function lastReads(nodes: readonly Node[], given: Inputs = []): Block[][] {
+  const last = new Map<Block, number>(), theirs = new Set<Life>(livesIn(given));
+  nodes.forEach((node, i) => { for (const life of livesReadBy(node)) if (life instanceof Block && !life.given && !theirs.has(life)) last.set(life, i); });
   const after: Block[][] = nodes.map(() => []);
   for (const [block, i] of last) after[i].push(block);
   return after;

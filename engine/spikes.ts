@@ -21,6 +21,8 @@ export interface EventLists { readonly events: number; readonly spans: number }
 const RUN = 64, COUNTED = 65536;
 /** How many samples a rough density is taken from, and bytes of each. */
 const SAMPLES = 16, SAMPLE = 2048;
+/** What a rehearsal, which computes none, takes for the density of all spikes. */
+const USUAL = 0.35;
 
 /** What spikes of one firing share through all their shapes. */
 interface Firing {
@@ -105,6 +107,7 @@ export class Spikes {
   /** Density as samples of many spikes tell it: enough to choose between kernels that give the same bits, at a fiftieth of the price. */
   roughDensity(): number {
     const { firing } = this;
+    if (this.home.rehearsal) return USUAL;
     return firing.statistics?.density ?? (this.size <= 2 * SAMPLES * SAMPLE ? this.statistics().density : (firing.rough ??= this.sample()));
   }
 

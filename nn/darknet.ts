@@ -53,6 +53,10 @@ export class DarknetBlock extends Module {
   forward(x: Value): Value { return lean(() => plus(x, this.expand.forward(this.reduce.forward(x)))); }
 }
 
+/** Runs a part of the network: at once, or as a `checkpoint`. */
+export type Running = (part: () => Value) => Value;
+const atOnce: Running = (part) => part();
+
 /** A 3x3 of stride 2, and blocks. */
 export class DarknetStage extends Module {
   readonly down: ConvCell;
@@ -62,7 +66,7 @@ export class DarknetStage extends Module {
     this.down = new ConvCell(inChannels, outChannels, 3, 2, options);
     this.blocks = Array.from({ length: blocks }, () => new DarknetBlock(outChannels, hidden, options));
   }
-  forward(x: Value): Value { return lean(() => this.blocks.reduce((y, block) => block.forward(y), this.down.forward(x))); }
+  forward(x: Value, running = atOnce): Value { return lean(() => [this.down, ...this.blocks].reduce((y, part) => running(() => part.forward(y)), x)); }
 }
 
 const mixed = (op: string): Error => new Error(`${op}: expected spikes and spikes, or reals and reals`);

@@ -9,7 +9,7 @@ export { measuredRates, milliseconds, type PartRates, type SpikeSums } from "./r
 export { ilif, ilifGen1, integrateAndFire, largestSpike, leaky, Neurons, parametricLeaky, type BinaryOptions, type LeakyOptions } from "./neurons.ts";
 export * as surrogates from "./surrogates.ts";
 export { NonFiniteGradient, SGD, type SGDOptions } from "./optimizers.ts";
-export { referenceRecipe, schedule, type Rates, type Recipe, type Schedule, type Settings } from "./schedules.ts";
+export { referenceRecipe, schedule, snnYOLOv3Recipe, type Rates, type Recipe, type Schedule, type Settings } from "./schedules.ts";
 export { EMA, type EMAOptions } from "./ema.ts";
 export { loadCheckpoint, restore, saveCheckpoint, tensorsOf, WrongModelError, type Checkpoint, type NamedTensors } from "./checkpoint.ts";
 export { Snapshot } from "./snapshot.ts";

@@ -1,12 +1,13 @@
 /**
  * Whole passes of SpikeYOLO-n beside eager PyTorch on the same weights and pictures, in turns: the forward pass at 640 x 640 with about 30 % of spikes
- * not zero, and forward and backward of two pictures of 320 x 320 from given gradients of the predictions. Before anything is timed both sides
+ * not zero, and forward and backward of two pictures of 320 x 320 from given gradients of the predictions; the same of `small` with eight. Before anything is timed both sides
  * compute the same on small pictures in float64, where no membrane rounds to another side; in float32 some do, and what follows differs, as printed.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { readFileSync, writeFileSync } from "node:fs";
 import { backward, loadKernels, noGrad, Random, scope, tensor, withHost, withSpikePath, type Host, type Tensor } from "../../engine/index.ts";
 import { SpikeYOLO, spikeYOLO } from "../../detection/index.ts";
+import { repeats } from "../../detection/pyramid.ts";
 import { inTheirLayout, loadReference, referenceNames, toReference } from "../../detection/weights.ts";
 import { BINS, type Prediction } from "../../detection/head.ts";
 import { readSafetensors, writeSafetensors, type TensorData } from "../../nn/safetensors.ts";
@@ -15,13 +16,14 @@ import { settle } from "../model.ts";
 import { noise } from "../step.ts";
 import { findTorch, Torch } from "./torch.ts";
 
-const THREADS = 2, CLASSES = 80, TURNS = 6;
+const THREADS = 2, TURNS = 6;
 /** Distance of results over their length in float64, beyond which the two do not compute the same thing; and the side of the pictures for that. */
 const APART = 1e-6, SMALL = 64;
 
-const { depth, width, lastRatio } = spikeYOLO.n;
-/** The published size as plain numbers. */
-const PUBLISHED = { channels: [128, 256, 512, 1024].map((c) => c * width), repeats: [3, 6, 9, 3].map((n) => Math.max(1, Math.round(n * depth))), last: lastRatio, classes: CLASSES };
+/** A size as plain numbers. */
+function plain({ depth, width, lastRatio, classes }: SpikeYOLO["config"]): Record<string, unknown> {
+  return { channels: [128, 256, 512, 1024].map((c) => c * width), repeats: [3, 6, 9, 3].map((n) => repeats(n, depth)), last: lastRatio, classes };
+}
 
 interface Picture { readonly shape: number[]; readonly data: Float32Array }
 type Values = Map<string, ArrayLike<number>>;
@@ -29,13 +31,13 @@ type Values = Map<string, ArrayLike<number>>;
 /** A pass of ours, and what to hand PyTorch for the same one. */
 interface Pass { readonly name: string; readonly training: boolean; readonly model: SpikeYOLO; readonly images: Picture; readonly seeds?: readonly [Picture, Picture] }
 
-export async function run(): Promise<unknown> {
+export async function run([only]: readonly string[] = []): Promise<unknown> {
   const python = findTorch();
   if (!python) throw new Error("bench: no python3 here has PyTorch (PYTHON=... names another; Debian: apt-get install python3-torch)");
   const twins = await loadKernels({ build: "reference64" }), host = await loadKernels({ threads: THREADS }), torch = new Torch(python.command, THREADS, "network.py"), results = [];
-  for (const pass of [forward(), step()]) {
+  for (const pass of [forward, step, smallStep].filter((make) => !only || make.name.toLowerCase().includes(only)).map((make) => make())) {
     await check(pass, torch, twins);
-    const { forms } = await torch.ask<{ forms: string[] }>({ do: "prepare", training: pass.training, ...PUBLISHED, given: given(pass, torch), double: false });
+    const { forms } = await torch.ask<{ forms: string[] }>({ do: "prepare", training: pass.training, ...plain(pass.model.config), given: given(pass, torch), double: false });
     const apart = await compared(pass, torch, host);
     const ours = { dispatched: Infinity, dense: Infinity }, theirs = Object.fromEntries(forms.map((form) => [form, Infinity]));
     let theirPeakMB = 0;
@@ -69,28 +71,30 @@ export async function run(): Promise<unknown> {
 async function check({ name, training, model, images: { shape: [B] } }: Pass, torch: Torch, twins: Host): Promise<void> {
   const twin = withHost(twins, () => new SpikeYOLO(model.config).train(training));
   loadReference(twin, toReference(model));
-  const small: Pass = { name, training, model: twin, images: noise(B, SMALL), seeds: training ? seeds(B, SMALL) : undefined };
-  await torch.ask({ do: "prepare", training, ...PUBLISHED, given: given(small, torch), double: true });
+  const few = Math.min(B, 2), small: Pass = { name, training, model: twin, images: noise(few, SMALL), seeds: training ? seeds(few, SMALL, model.config.classes) : undefined };
+  await torch.ask({ do: "prepare", training, ...plain(model.config), given: given(small, torch), double: true });
   const apart = await compared(small, torch, twins);
   if (!(apart < APART)) throw new Error(`bench: PyTorch computes something else: results of "${name}" in float64 are ${apart.toExponential(1)} of their length apart, expected less than ${APART}`);
 }
 
 function forward(): Pass {
-  const model = new SpikeYOLO({ ...spikeYOLO.n, classes: CLASSES, norm: { eps: 1e-3, momentum: 1 } }), images = noise(1, 640);
+  const model = new SpikeYOLO({ ...spikeYOLO.n, norm: { eps: 1e-3, momentum: 1 } }), images = noise(1, 640);
   settle(model, () => model.forward(images));
   return { name: "forward, 640 x 640, 30 % of spikes", training: false, model, images };
 }
 
-function step(): Pass {
-  const S = 320, B = 2;
-  return { name: "forward and backward, 2 of 320 x 320", training: true, model: new SpikeYOLO({ ...spikeYOLO.n, classes: CLASSES }), images: noise(B, S), seeds: seeds(B, S) };
+const step = (): Pass => stepOf("forward and backward, 2 of 320 x 320", new SpikeYOLO(spikeYOLO.n), 2);
+const smallStep = (): Pass => stepOf("small, 3 classes: forward and backward, 8 of 320 x 320", new SpikeYOLO({ ...spikeYOLO.small, classes: 3 }), 8);
+
+function stepOf(name: string, model: SpikeYOLO, B: number, S = 320): Pass {
+  return { name, training: true, model, images: noise(B, S), seeds: seeds(B, S, model.config.classes) };
 }
 
 /** Gradients of the predictions of B pictures of S x S. */
-function seeds(B: number, S: number): [Picture, Picture] {
+function seeds(B: number, S: number, classes: number): [Picture, Picture] {
   const anchors = (S / 8) ** 2 + (S / 16) ** 2 + (S / 32) ** 2, random = new Random(2);
   const seed = (last: number): Picture => ({ shape: [B, anchors, last], data: Float32Array.from({ length: B * anchors * last }, () => random.uniform(-1, 1)) });
-  return [seed(4 * BINS), seed(CLASSES)];
+  return [seed(4 * BINS), seed(classes)];
 }
 
 /** One pass of ours; what it gives is read inside its scope. */

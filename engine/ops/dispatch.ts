@@ -156,7 +156,13 @@ function gathers(s: Spikes, weight: Tensor, g: Geometry, pass: "forward" | "dw")
   return now;
 }
 
-const crossoverOf = (crossovers: Crossovers, { taps }: Geometry, pass: "forward" | "dw"): number => crossovers[pass][taps === 1 ? "pointwise" : "wider"];
+/** Channels, on either side, that repay what a pixel's list costs; of narrower layers only nearly silent ones gather. */
+const FEW = 16, SILENT = 0.05, narrow = ({ C, out }: Geometry): boolean => C < FEW || out < FEW;
+
+/** The gradient of strided weights walks the lists of all pixels for the few outputs that there are. */
+function crossoverOf(crossovers: Crossovers, g: Geometry, pass: "forward" | "dw"): number {
+  return narrow(g) ? SILENT : crossovers[pass][g.taps === 1 ? "pointwise" : "wider"] / (pass === "dw" ? g.stride * g.stride : 1);
+}
 
 /** Tells the observer, if there is one. */
 export function seen<K extends string>(pass: Pass, weight: Tensor, { kh, kw }: Geometry, kernel: K): K {

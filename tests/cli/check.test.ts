@@ -1,13 +1,13 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { checkCommand } from "../../cli/check.ts";
 import { drawContactSheet } from "../../cli/contact-sheet.ts";
 import { parseOptions } from "../../cli/options.ts";
 import { Progress } from "../../cli/progress.ts";
 import { checkable, locate, look, shared } from "../../datasets/check.ts";
-import { colourOf, decodeImage, shapes, writeEventScenes, type DetectionSet, type Picture, type Sample } from "../../datasets/index.ts";
+import { colourOf, decodeImage, encodePng, shapes, writeEventScenes, type DetectionSet, type Picture, type Sample } from "../../datasets/index.ts";
 import { truncatedJpeg, writeVoc } from "./voc-folder.ts";
 
 const home = mkdtempSync(join(tmpdir(), "check-"));
@@ -100,6 +100,19 @@ describe("spiketrain check on recordings of events", () => {
   });
 });
 
+describe("spiketrain check on COCO, by a path from here", () => {
+  test("names the line of each problem, as it does by a path from the root", async () => {
+    const data = join(home, "coco"), json = join(data, "annotations", "instances_train.json"), here = process.cwd();
+    for (const folder of ["annotations", "train"]) mkdirSync(join(data, folder), { recursive: true });
+    writeFileSync(join(data, "train", "a.png"), encodePng({ width: 8, height: 6, pixels: new Uint8Array(144) }));
+    writeFileSync(json, '{"images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 6}],\n"categories": [{"id": 1, "name": "a"}],\n"annotations": [\n{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 0, 2]},\n{"id": 2, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 2]}]}\n');
+    for (const [k, path] of [data, relative(here, data)].entries()) {
+      await check(path, join(home, `coco-out-${k}`));
+      expect(report(join(home, `coco-out-${k}`), "train").problems.map(({ line }: { line: number }) => line)).toEqual([4, 5]);
+    }
+  });
+});
+
 describe("what the command refuses", () => {
   test("says so in one sentence", async () => {
     await expect(check(undefined, join(home, "no"))).rejects.toThrow("check: data is missing; give data=PATH");
@@ -133,6 +146,13 @@ describe("the place of a problem", () => {
     }
   });
 
+  test("of thousands in one large file is found in one pass over it", async () => {
+    const json = `${" ".repeat(199)}\n`.repeat(100_000), file = async () => json, start = performance.now(), places = [];
+    for (let i = 0; i < 5000; i++) places.push(await locate(`coco: a.json is odd at byte ${200 * i + i % 200}`, file));
+    expect(places.map(({ line }) => line)).toEqual(places.map((_, i) => i + 1));
+    expect(performance.now() - start).toBeLessThan(5000);                                 // each on its own would take minutes
+  });
+
   test("is taken from a reader that knows it", async () => {
     const problem = { sentence: "row 3 is odd", file: "a.csv", line: 3 };
     expect(await checkable({ ...shapes({ size: 1 }), located: async () => [problem] }).problems()).toEqual([problem]);
@@ -150,6 +170,14 @@ describe("a look at a set", () => {
     const other = await look(checkable(setOf([sampleOf(3, 0)])));
     expect(shared(one, other)).toEqual([]);
     expect(shared(one, one).length).toBe(2);
+  });
+
+  test("names some boxes that are there twice, and counts the others", async () => {
+    const box = { class: 0, x1: 1, y1: 1, x2: 9, y2: 9 }, [sample] = [(await shapes({ size: 1 }).sample(0))!];
+    const set: DetectionSet = { name: "many", classes: ["a"], size: 1, problems: [], sample: async () => ({ ...sample, boxes: Array.from({ length: 500 }, () => box) }) };
+    const { problems } = (await look(checkable(set))).check;
+    expect(problems.length).toBe(11);
+    expect([problems[0].sentence, problems[10].sentence]).toEqual([`${sample.name} has the same box of class "a" twice, as boxes 1 and 2; remove one`, `${sample.name} has 489 more boxes that are the same as others; remove them`]);
   });
 
   test("shows every class, however rare, and what problems name", async () => {

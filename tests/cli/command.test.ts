@@ -43,6 +43,11 @@ beforeAll(async () => {
   if (code !== 0) throw new Error(err);
 });
 
+test.skipIf(process.platform === "win32")("the built program can be run by its name, as npx does", async () => {
+  const { code, out } = await run([program, "check", "--help"]);
+  expect([code, out]).toEqual([0, expect.stringMatching(/^spiketrain check key=value/)]);
+});
+
 describe("spiketrain train", () => {
   test("trains, validates and reports, and leaves its run folder", async () => {
     const { code, out, err } = await spiketrain(["train", ...TINY, "epochs=2", "seed=7", "arithmetic=strict", `out=${at("whole")}`]);
@@ -167,11 +172,11 @@ describe("what people get wrong", () => {
     ["counts of embedded pictures with a folder", () => ["train", "data=voc", "val=3"], "train: val counts embedded pictures and means nothing with data=; leave it out"],
     ["a run folder that cannot be", () => ["train", "train=8", "batch=8", "out=/dev/null/run"], "run: cannot make files in /dev/null/run: not a directory (ENOTDIR); choose another folder with out=PATH"],
     ["a run folder that is taken", () => ["train", "train=8", "batch=8", `out=${at("whole")}`], /^run: .*whole is not empty \(it holds args\.json, confusion\.json, curves\.json, \.\.\.\); choose another folder, or go on with resume=/],
-    ["another option beside resume", () => ["train", `resume=${at("whole")}`, "lr0=0.5"], /^train: resume= goes on with the options of .*last\.safetensors; beside it only epochs, data and memory can be given, not lr0$/],
+    ["another option beside resume", () => ["train", `resume=${at("whole")}`, "lr0=0.5"], /^train: resume= goes on with the options of .*last\.safetensors; beside it only epochs, data, memory and threads can be given, not lr0$/],
     ["a batch that does not fit into the memory", () => ["train", "train=48", "val=8", "test=8", "imgsz=64", "batch=512", "memory=150"], /^train: memory: batch 512 at 64 x 64 needs \d+ MB, the limit is 150 MB; batch=\d+ fits, and checkpointing=true takes less$/],
     ["a run that is not there", () => ["train", "resume=runs/none"], "checkpoint: cannot open runs/none: no such file or directory (ENOENT)"],
     ["no weights", () => ["val"], "val: weights is missing; give weights=RUN_FOLDER or weights=CHECKPOINT"],
-    ["no source", () => ["predict", `weights=${at("whole")}`], "predict: source is missing; give source=PICTURE or source=FOLDER"],
+    ["no source", () => ["predict", `weights=${at("whole")}`], "predict: source is missing; give source=PICTURE, source=RECORDING or source=FOLDER"],
     ["a source without pictures", () => ["predict", `weights=${at("whole")}`, `source=${at("whole", "weights")}`], /^predict: .*weights holds no JPEG, PNG or WebP$/],
     ["a class that the network does not know", () => ["val", `weights=${at("whole")}`, `data=${at("cats")}`], /class "cat", which is not in the class list \[ball, cube, ring\]/],
   ];
@@ -195,7 +200,7 @@ describe("what people get wrong", () => {
     for (const args of [[], ["help"], ["--help"]]) {
       const { code, out } = await spiketrain(args);
       expect(code).toBe(0);
-      expect(out).toContain("predict  find objects in pictures and draw them");
+      expect(out).toContain("predict  find objects in pictures, or in recordings of events, and draw them");
     }
     expect((await spiketrain(["val", "-h"])).out).toMatch(/^spiketrain val key=value/);
     for (const word of ["help", "--help"]) { // npm start -- help

@@ -126,7 +126,7 @@ describe("what is refused or told", () => {
     await writeVoc(at("voc"), [{ id: "a" }], { train: ["a"], val: ["a"] });
     await expect(val(`weights=${at("run")}`, `data=${at("voc")}`, `out=${at("no")}`)).rejects.toThrow(/^data: the network is for frames of events, ".*voc" holds pictures; give a folder of Gen1 recordings$/);
     await expect(openSplit(settingsOf({ data: at("data") }), "val")).rejects.toThrow(/^data: the network is for pictures, ".*data" holds recordings of events; give pictures with labels/);
-    await expect(saying((...rest) => predictCommand(parseOptions("predict", [`weights=${at("run")}`, "source=."]), ...rest))()).rejects.toThrow(/^predict: the network of .*run is for frames of events \(last polarity.*to measure it, val data=FOLDER/);
+    await expect(saying((...rest) => predictCommand(parseOptions("predict", [`weights=${at("run")}`, `source=${at("voc")}`]), ...rest))()).rejects.toThrow(/^predict: the network of .*run.* is for frames of events, and .*voc is no recording and holds none; give source=NAME_td\.dat, or a folder of such files$/);
     expect(existsSync(at("no"))).toBe(false);
   });
 

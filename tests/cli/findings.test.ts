@@ -86,7 +86,7 @@ describe("a VOC folder", () => {
   });
 
   test("whose objects are all found has every figure 1, and difficult ones count neither way", async () => {
-    for (const [metric, rule] of [["voc", "voc12"], ["voc07", "voc07"]] as const) {
+    for (const [metric, rule] of [["voc", "voc12"], ["voc07", "voc07"], ["rcnn", "fasterRcnn12"], ["rcnn07", "fasterRcnn07"]] as const) {
       const { protocol, figures, perClass } = (await find(await open(path), metric, perfect)).figures();
       expect(protocol).toBe(vocMetrics({ classes: [], truths: { image: [], class: [], box: [] }, detections: { image: [], class: [], box: [], score: [] } }, vocRules[rule]).protocol);
       expect(figures).toEqual({ mAP: expect.closeTo(1, 12) });
@@ -113,6 +113,7 @@ describe("a VOC folder", () => {
 
   test("has no figures of recordings", async () => {
     const set = await open(path);
+    expect(() => new Findings(set, "toolbox")).toThrow(/^metric: toolbox is for recordings/);
     expect(() => new Findings(set, "gen1")).toThrow(/^metric: gen1 is for recordings of events, and voc .* holds pictures; give metric=coco, voc, voc07 or ultralytics$/);
   });
 });
@@ -133,6 +134,15 @@ describe("recordings of events", () => {
     expect(figures["AP"]).toBeCloseTo(1, 12);
   });
 
+  test("are measured by the boxes that the toolbox's script keeps, if that is asked for", async () => {
+    const set = await open(path, { frames: "last" }), found = await find(set, "toolbox", perfect), { protocol, figures, perClass } = found.figures();
+    expect(protocol).toMatch(/^Gen1 as the toolbox's script \(skip 0\.1 s, diagonal 30, side 20\), then COCO/);
+    const count = (rule: { perClass: readonly { truths: number }[] }): number => rule.perClass.reduce((sum, { truths }) => sum + truths, 0);
+    expect(count({ perClass })).toBeGreaterThan(0);
+    expect(count({ perClass })).not.toBe(count(found.gen1("gen1")));
+    expect(figures["AP"]).toBeCloseTo(1, 12);
+  });
+
   test("are measured where the sensor is: boxes that are shifted by a twentieth of the square lose", async () => {
     const shifted: Draw = (truth) => [{ ...truth, x1: truth.x1 + IMGSZ / 20, x2: truth.x2 + IMGSZ / 20, score: 0.9 }];
     const { figures } = (await find(await open(path, { frames: "last" }), "gen1", shifted)).figures();
@@ -144,5 +154,5 @@ describe("recordings of events", () => {
 test("every metric is shown under the names of its figures", () => {
   const some: ProtocolFigures = { protocol: "rules", figures: { AP: 0.25, APl: null }, perClass: [{ class: "cat", truths: 3, detections: 4, figures: { AP: 0.25 } }] };
   expect(showFigures(some)).toEqual(["rules:", "AP     APl", "0.250    -", "class  objects  detections     AP", "cat          3           4  0.250"]);
-  expect(METRICS).toEqual(["ultralytics", "coco", "voc", "voc07", "gen1"]);
+  expect(METRICS).toEqual(["ultralytics", "coco", "voc", "voc07", "rcnn", "rcnn07", "gen1", "toolbox"]);
 });

@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { eventCamera, record, type EventCamera, type Light } from "../../datasets/event-camera.ts";
 import { eventFrames } from "../../datasets/event-frames.ts";
 import { drawEventScene, EVENT_CLASSES, eventScenes, writeEventScenes } from "../../datasets/event-scenes.ts";
-import type { Events } from "../../datasets/gen1.ts";
+import { writeBoxes, type Events } from "../../datasets/gen1.ts";
 import { gen1Frames } from "../../datasets/gen1-frames.ts";
 import { Random } from "../../engine/random.ts";
 
@@ -190,6 +190,27 @@ describe("event scenes as files of Gen1", () => {
     const again = mkdtempSync(join(home, "again-"));
     await writeEventScenes(again, { recordings: 1, seconds: 1.5, camera });
     for (const name of ["scene_0_td.dat", "scene_0_bbox.npy"]) expect(readFileSync(join(again, "train", name)).equals(readFileSync(file(name)))).toBe(true);
+  });
+
+  test("with boxes beyond the sensor, or where nothing happens, are told of once", async () => {
+    const odd = mkdtempSync(join(home, "odd-")), box = { t: 500_000, x: 1, y: 1, w: 9, h: 9, class: 0, track: 1, confidence: 1 };
+    cpSync(file("scene_0_td.dat"), join(odd, "a_td.dat"));
+    writeFileSync(join(odd, "a_bbox.npy"), writeBoxes([box, { ...box, x: -5, track: 2 }, { ...box, y: 1e9, track: 3 }, { ...box, t: 750_000, w: 1e30 }, { ...box, t: 9e6 }]));
+    const set = await gen1Frames(odd);
+    for (let epoch = 0; epoch < 2; epoch++) for await (const { boxes } of set.batches({ batch: 2, imgsz: 96, epoch })) expect(boxes.xywh.every((value) => value >= 0 && value <= 1)).toBe(true);
+    expect(set.problems).toEqual([
+      "a at 9000000 us: 1 box is labelled where the window of 250 ms has no event; kept nevertheless",
+      "a: 3 of the boxes that were read reach beyond the sensor, the first at 500000 us; they are cut to it, or moved, as the release does",
+    ]);
+  });
+
+  test("with very many boxes at one time are opened in no more than their share of time", async () => {
+    const many = mkdtempSync(join(home, "many-")), start = performance.now();
+    cpSync(file("scene_0_td.dat"), join(many, "a_td.dat"));
+    writeFileSync(join(many, "a_bbox.npy"), writeBoxes(Array.from({ length: 100_000 }, (_, track) => ({ t: 500_000, x: 1, y: 1, w: 9, h: 9, class: 0, track, confidence: 1 }))));
+    const set = await gen1Frames(many);
+    expect([set.size, (await set.sample(0))!.boxes.length]).toEqual([1, 100_000]);
+    expect(performance.now() - start).toBeLessThan(10_000);
   });
 
   test("that are torn or missing are named, and the others still read", async () => {

@@ -139,7 +139,7 @@ describe("threads", () => {
     try {
       const want = await doJob(job("a.png"));
       expect(await Promise.all([job("a.png"), job("b.png"), job("c.png")].map((one) => workers.do(one)))).toEqual([want, want, want]);
-      expect(workers.news).toBe("batches: threads for pictures ended on their own 1 times, and were replaced");
+      expect(workers.news).toBe("batches: threads that read data ended on their own 1 times, and were replaced");
     } finally { await workers.close(); }
   });
 
@@ -156,7 +156,7 @@ describe("threads", () => {
     const workers = new DecodeWorkers(2, join(files, "no-such-program.mjs"));
     const want = await doJob(job("a.png"));
     expect(await Promise.all([workers.do(job("a.png")), workers.do(job("b.png"))])).toEqual([want, want]);
-    expect(workers.news).toMatch(/^batches: no thread for pictures could be started \(.+\); pictures are read between steps instead$/);
+    expect(workers.news).toMatch(/^batches: no thread to read data could be started \(.+\); it is read between steps instead$/);
     expect(await workers.do(job("c.png"))).toEqual(want);
   });
 

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "vitest";
-import { detectionLoss, SpikeYOLO, spikeYOLO } from "../../detection/index.ts";
+import { SNNYOLOv3, snnYOLOv3, SpikeYOLO, spikeYOLO, type Detector } from "../../detection/index.ts";
 import { backward, loadKernels, Random, scope, type Host, type Kept } from "../../engine/index.ts";
 
 let host: Host | undefined;
@@ -11,16 +11,24 @@ const boxes = { image: Int32Array.of(0, 1), class: Int32Array.of(0, 1), xywh: Fl
 
 interface Left { losses: number[]; gradients: Map<string, number[]>; statistics: Map<string, number[]>; kept: number }
 
+interface Saving { checkpointing?: boolean; activations?: Kept }
+const nets = {
+  SpikeYOLO: (T: number, saving: Saving): Detector => new SpikeYOLO({ ...spikeYOLO.small, classes: 2, T, ...saving }),
+  "SNN-YOLOv3": (T: number, saving: Saving): Detector => new SNNYOLOv3({ ...snnYOLOv3.small, classes: 2, T, ...saving }),
+  "SNN-YOLOv3 with a pyramid and a hard reset": (T: number, saving: Saving): Detector => new SNNYOLOv3({ ...snnYOLOv3.released, width: 0.125, depth: [1, 2, 1, 1, 1], classes: 2, T, ...saving }),
+};
+type Net = keyof typeof nets;
+
 /** Two steps without an optimiser between them, so that gradients add up and running statistics move twice. */
-async function steps(memory: { checkpointing?: boolean; activations?: Kept }, options: { T: number; threads: number }): Promise<Left> {
+async function steps(saving: Saving, options: { net?: Net; T: number; threads: number }): Promise<Left> {
   host = await loadKernels({ threads: options.threads, dispatch: "fixed" });
-  const model = new SpikeYOLO({ ...spikeYOLO.small, classes: 2, T: options.T, ...memory }), losses: number[] = [];
+  const model = nets[options.net ?? "SpikeYOLO"](options.T, saving), losses: number[] = [];
   let kept = 0;
   for (let step = 0; step < 2; step++) {
     scope(() => {
       const before = host!.memory.inUse, prediction = model.forward(images);
       kept = host!.memory.inUse - before;
-      const { total } = detectionLoss(prediction, boxes);
+      const { total } = model.loss(prediction, boxes);
       backward(total);
       losses.push(total.item());
     });
@@ -31,7 +39,11 @@ async function steps(memory: { checkpointing?: boolean; activations?: Kept }, op
   return { losses, gradients, statistics, kept };
 }
 
-test.each([{ T: 1, threads: 1 }, { T: 2, threads: 2 }])("blocks that run again leave the same losses, gradients and running statistics, to the bit: %o", async (options) => {
+const runs: { net: Net; T: number; threads: number }[] = [
+  { net: "SpikeYOLO", T: 1, threads: 1 }, { net: "SpikeYOLO", T: 2, threads: 2 }, { net: "SNN-YOLOv3", T: 1, threads: 1 }, { net: "SNN-YOLOv3", T: 4, threads: 2 },
+  { net: "SNN-YOLOv3 with a pyramid and a hard reset", T: 3, threads: 1 },
+];
+test.each(runs)("blocks that run again leave the same losses, gradients and running statistics, to the bit: %o", async (options) => {
   const all = await steps({}, options), again = await steps({ checkpointing: true }, options);
   expect(again.losses).toEqual(all.losses);
   expect([...again.gradients.keys()]).toEqual([...all.gradients.keys()]);

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from "vitest";
-import { expectRoom, largestBatch, OverLimitError, planTraining, showPlan, SpikeYOLO, spikeYOLO, train, type PlannedTraining, type TrainingData, type TrainRecipe } from "../../detection/index.ts";
+import { expectRoom, largestBatch, networks, newDetector, OverLimitError, planTraining, showPlan, spikeYOLO, train, type PlannedTraining, type SNNYOLOv3Record, type TrainingData, type TrainRecipe } from "../../detection/index.ts";
 import { host, loadKernels, Random, type Host } from "../../engine/index.ts";
 import { referenceRecipe } from "../../nn/index.ts";
 
@@ -11,7 +11,7 @@ const MB = 1e6;
 /** The linear memory after the first step of the trainer. */
 async function measured({ model: config, batch, imgsz }: PlannedTraining): Promise<number> {
   here = await loadKernels({ threads: 1, dispatch: "fixed" });
-  const random = new Random(5), model = new SpikeYOLO(config);
+  const random = new Random(5), model = newDetector(config);
   const images = { shape: [batch, imgsz, imgsz, 3], data: Float32Array.from({ length: 3 * batch * imgsz * imgsz }, () => random.uniform()) };
   const boxes = { image: Int32Array.of(0), class: Int32Array.of(0), xywh: Float32Array.of(0.5, 0.5, 0.4, 0.4) };
   const data: TrainingData = { batchesPerEpoch: 1, async *train() { yield { images, boxes }; }, async *validation() {} };
@@ -21,6 +21,7 @@ async function measured({ model: config, batch, imgsz }: PlannedTraining): Promi
 }
 
 const tiny = { ...spikeYOLO.tiny, classes: 3 }, small = { ...spikeYOLO.small, classes: 3 };
+const snn: SNNYOLOv3Record = { ...networks["snn-yolov3-tiny"], classes: 3 }, wide: SNNYOLOv3Record = { ...networks["snn-yolov3-small"], classes: 20 };
 const cases: [string, PlannedTraining][] = [
   ["tiny, 8 of 128", { model: tiny, batch: 8, imgsz: 128 }],
   ["tiny, 2 of 256", { model: tiny, batch: 2, imgsz: 256 }],
@@ -29,6 +30,12 @@ const cases: [string, PlannedTraining][] = [
   ["small, 2 of 192, checkpointing", { model: { ...small, checkpointing: true }, batch: 2, imgsz: 192 }],
   ["small, 2 of 192, f16", { model: { ...small, activations: "f16" }, batch: 2, imgsz: 192 }],
   ["tiny, 3 of 160, T 2, checkpointing", { model: { ...tiny, T: 2, checkpointing: true }, batch: 3, imgsz: 160 }],
+  ["SNN-YOLOv3 tiny, 8 of 128, T 4", { model: snn, batch: 8, imgsz: 128 }],
+  ["SNN-YOLOv3 tiny, 2 of 192, T 6, by rate", { model: { ...snn, T: 6, decode: "rate" as const }, batch: 2, imgsz: 192 }],
+  ["SNN-YOLOv3 small, 2 of 160, T 4", { model: wide, batch: 2, imgsz: 160 }],
+  ["SNN-YOLOv3 small with a pyramid, 2 of 160, T 2", { model: { ...wide, spp: true, reset: "zero" as const, T: 2 }, batch: 2, imgsz: 160 }],
+  ["SNN-YOLOv3 small, 2 of 192, T 4, checkpointing", { model: { ...wide, checkpointing: true }, batch: 2, imgsz: 192 }],
+  ["SNN-YOLOv3 small, 2 of 192, T 4, f16", { model: { ...wide, activations: "f16" }, batch: 2, imgsz: 192 }],
 ];
 
 describe("a plan of training", () => {

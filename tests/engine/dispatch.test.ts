@@ -84,17 +84,24 @@ describe("with fixed crossovers", () => {
 
   here("density decides, and for the weights sooner", () => {
     for (const k of [1, 3]) {
-      expect(both(spikes([1, 5, 5, 8], 40), weight(4, k, 8))).toEqual([`forward sparse ${k}x${k}`, `dw sparse ${k}x${k}`]);
-      expect(both(spikes([1, 5, 5, 8], 55), weight(4, k, 8))).toEqual([`forward sparse ${k}x${k}`, `dw dense ${k}x${k}`]);
-      expect(both(spikes([1, 5, 5, 8], 70), weight(4, k, 8))).toEqual([`forward dense ${k}x${k}`, `dw dense ${k}x${k}`]);
+      expect(both(spikes([1, 5, 5, 16], 40), weight(32, k, 16))).toEqual([`forward sparse ${k}x${k}`, `dw sparse ${k}x${k}`]);
+      expect(both(spikes([1, 5, 5, 16], 55), weight(32, k, 16))).toEqual([`forward sparse ${k}x${k}`, `dw dense ${k}x${k}`]);
+      expect(both(spikes([1, 5, 5, 16], 70), weight(32, k, 16))).toEqual([`forward dense ${k}x${k}`, `dw dense ${k}x${k}`]);
     }
   });
 
+  here("layers of few channels on either side run dense unless they are nearly silent, and so do weights of strided ones for their gradient", () => {
+    const ran = (hundredths: number, out: number, C: number, stride = 1): string[] => both(spikes([1, 5, 5, C], hundredths), weight(out, 3, C), { padding: 1, stride }).map((kernel) => kernel.split(" ")[1]);
+    expect([ran(10, 32, 8), ran(10, 8, 32), ran(10, 16, 32), ran(10, 32, 16)]).toEqual([["dense", "dense"], ["dense", "dense"], ["sparse", "sparse"], ["sparse", "sparse"]]);
+    expect([ran(4, 32, 8), ran(4, 8, 32)]).toEqual([["sparse", "sparse"], ["sparse", "sparse"]]);
+    expect([ran(10, 16, 16, 2), ran(20, 16, 16, 2)]).toEqual([["sparse", "sparse"], ["sparse", "dense"]]);
+  });
+
   here("a layer stays with its kernel within 5 % of the crossover on either side, and another starts where it is", () => {
-    const w = weight(4, 1, 8), after = (hundredths: number, of = w): string => noGrad(() => kernelsOf(() => conv2d(spikes([1, 5, 5, 8], hundredths), of)))[0];
+    const w = weight(32, 1, 16), after = (hundredths: number, of = w): string => noGrad(() => kernelsOf(() => conv2d(spikes([1, 5, 5, 16], hundredths), of)))[0];
     expect([50, 62, 64, 62, 58, 56, 58, 62].map((hundredths) => after(hundredths))).toEqual(["sparse", "sparse", "dense", "dense", "dense", "sparse", "sparse", "sparse"].map((kernel) => `forward ${kernel} 1x1`));
-    expect(after(62, weight(4, 1, 8))).toBe("forward dense 1x1");
-    expect(after(58, weight(4, 1, 8))).toBe("forward sparse 1x1");
+    expect(after(62, weight(32, 1, 16))).toBe("forward dense 1x1");
+    expect(after(58, weight(32, 1, 16))).toBe("forward sparse 1x1");
   });
 
   here("every pass tells its kernel and whose it is", () => {
@@ -110,7 +117,7 @@ describe("with fixed crossovers", () => {
   });
 
   here("kernels that are asked for run where they can; the others run what they always do", () => {
-    const x = tensor(drawn(6 * 6 * 8, 2), [1, 6, 6, 8], { requiresGrad: true }), few = (): Spikes => spikes([1, 6, 6, 8], 10);
+    const x = tensor(drawn(6 * 6 * 8, 2), [1, 6, 6, 8], { requiresGrad: true }), few = (): Spikes => spikes([1, 6, 6, 8], 4);
     const asked = (choice: KernelChoice, run: () => string[]): string[] => withKernels(choice, run);
     expect(asked({ forward: "dense" }, () => both(few(), weight(4, 3, 8)))).toEqual(["forward dense 3x3", "dw sparse 3x3"]);
     expect(asked({ dw: "dense" }, () => both(few(), weight(4, 3, 8)))).toEqual(["forward sparse 3x3", "dw dense 3x3"]);

@@ -1,7 +1,7 @@
 /** The schedule against tables of the reference trainer: exact to the last bit of a float64, except the cosine. */
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { referenceRecipe, schedule, type Recipe } from "../../nn/schedules.ts";
+import { referenceRecipe, schedule, snnYOLOv3Recipe, type Recipe } from "../../nn/schedules.ts";
 
 type Row = [epoch: number, iteration: number, n: number, bias: number, weight: number, norm: number, momentum: number, accumulate: number, step: boolean];
 interface Table {
@@ -89,6 +89,23 @@ describe("schedule", () => {
     const plan = schedule({ ...referenceRecipe, epochs: 2 }, 10);
     expect(plan.at(1, 9)).toMatchObject({ accumulate: 1, step: true });
     expect(plan.at(1, 9).rates.weight).toBeCloseTo((19 / 100) * 0.01 * (0.5 * 0.996 + 0.004), 15);
+  });
+
+  it("of SNN-YOLOv3 steps after each batch of the first epoch, warming up from a thousandth, then after every sixteenth, on half a cosine", () => {
+    const batches = 1429, plan = schedule(snnYOLOv3Recipe, batches); // VOC2012 train in batches of 4
+    expect(plan.warmupIterations).toBe(1000);
+    expect(plan.weightDecay).toBe(5e-4);
+    const rate = (epoch: number, i: number) => plan.at(epoch, i).rates.weight / 1e-3;
+    expect([rate(0, 0), rate(0, 500), rate(0, 1000), rate(0, 1428)].map((x) => Number(x.toFixed(12)))).toEqual([0.001, 0.5005, 1, 1]);
+    for (const epoch of [1, 100, 199]) expect(rate(epoch, 7)).toBeCloseTo(((1 + Math.cos((Math.PI * epoch) / 200)) / 2) * 0.99 + 0.01, 12);
+    expect(Array.from({ length: batches }, (_, i) => plan.at(0, i)).every(({ step, accumulate, momentum }) => step && accumulate === 1 && momentum === 0.937)).toBe(true);
+    expect(Array.from({ length: 48 }, (_, i) => plan.at(1, i)).flatMap(({ step, accumulate }, i) => (step ? [[i, accumulate]] : []))).toEqual([[15, 16], [31, 16], [47, 16]]);
+    expect(plan.at(0, 0).rates.bias / 1e-3).toBeCloseTo(0.001, 12);
+  });
+
+  it("decays as it is told where the mean of batches is taken", () => {
+    expect(schedule({ ...snnYOLOv3Recipe, batch: 5 }, 10).weightDecay).toBe(5e-4);
+    expect(schedule({ ...snnYOLOv3Recipe, batch: 5, gather: "sum" }, 10).weightDecay).toBeCloseTo((5e-4 * 65) / 64, 12);
   });
 
   it("names the field that is wrong", () => {
