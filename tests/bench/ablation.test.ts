@@ -22,23 +22,33 @@ test.each([
   expect(() => ablationOptions(["seeds=1", "seeds=2"])).toThrow("ablation: seeds is given twice; keep one");
 });
 
-test.each([[], ["events"]])("figures are means over seeds, the same again: %s", async (...words) => {
+/** The rows, and the lines that were printed. */
+async function rowsOf(...args: string[]): Promise<{ rows: any[]; lines: string[] }> {
   const said = vi.spyOn(console, "log").mockImplementation(() => {});
-  const args = [...words, "only=spikeyolo,silu,anchor-head", "seeds=2", "epochs=1", "train=8", "val=2", "imgsz=32"];
-  const bare = async (): Promise<any[]> => ((await run(args)) as { rows: { seconds: number }[] }).rows.map(({ seconds: _, ...row }) => row);
-  const rows = await bare(), again = await bare();
-  const table = said.mock.calls.map(([line]) => String(line));
-  said.mockRestore();
-  expect(again).toEqual(rows);
-  expect(rows.map(({ name, D }) => [name, D])).toEqual([["spikeyolo", 4], ["silu", null], ["anchor-head", 4]]);
-  const [spiking, silu, anchors] = rows;
+  try {
+    const { rows } = (await run([...args, "epochs=1", "train=8", "val=2", "imgsz=32"])) as { rows: any[] };
+    return { rows, lines: said.mock.calls.map(([line]) => String(line)) };
+  } finally {
+    said.mockRestore();
+  }
+}
+
+test("figures are means over seeds, and the same again", async () => {
+  const { rows: [spiking, silu], lines } = await rowsOf("only=spikeyolo,silu", "seeds=2"), [again] = (await rowsOf("only=spikeyolo", "seeds=1")).rows;
+  expect([spiking.D, silu.D]).toEqual([4, null]);
   expect(silu.parameters).toBe(spiking.parameters);
-  expect(anchors.parameters).toBeLessThan(spiking.parameters);
   expect(silu.rate.mean).toBe(0);
   expect(silu.millijoules.mean).toBeGreaterThan(2 * spiking.millijoules.mean);
-  expect(spiking.millijoules.all[0]).not.toBe(spiking.millijoules.all[1]); // seeds differ
-  const [a, b] = spiking.millijoules.all, mean = (a + b) / 2;
-  expect(spiking.millijoules.mean).toBe(mean);
+  const [a, b] = spiking.millijoules.all;
+  expect(a).not.toBe(b);
+  expect(again.millijoules.all).toEqual([a]);
+  expect(spiking.millijoules.mean).toBe((a + b) / 2);
   expect(spiking.millijoules.spread).toBeCloseTo(Math.abs(a - b) / Math.SQRT2, 12);
-  expect(table.some((line) => /^silu +1 x - +1,57\d,\d{3} /.test(line))).toBe(true);
+  expect(lines.some((line) => /^silu +1 x - +1,57\d,\d{3} /.test(line))).toBe(true);
+});
+
+test("event scenes have slices, and classes of their own", async () => {
+  const { rows: [anchors] } = await rowsOf("events", "only=anchor-head", "seeds=1");
+  expect(anchors).toMatchObject({ name: "anchor-head", T: 1, parameters: 1_233_071 });
+  expect(Number.isFinite(anchors.map.mean)).toBe(true);
 });
