@@ -69,7 +69,7 @@ export const commands = {
       batch: option(batch, `pictures per step (${either("batch")})`),
       recipe: option(oneOf(...(Object.keys(RECIPES) as RecipeName[])), "defaults, with data= (small)"),
       seed: option(whole(0, 4294967295), `of weights, order and augmentation (${embedded.seed})`),
-      T: option(whole(1, 16), `timesteps (${either("T")})`),
+      T: option(whole(1, 16), `timesteps (${either("T")}, SNN-YOLOv3 ${settingsOf({ model: "snn-yolov3" }).T})`),
       D: option(whole(1, 15), `largest integer that a neuron emits (${embedded.D})`),
       lr0: option(real(0.000001, 10), `learning rate (${either("lr0")})`),
       lrf: option(share, `share of lr0 that is left at the end (${scheduled("lrf")})`),

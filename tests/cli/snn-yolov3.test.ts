@@ -51,7 +51,7 @@ test("trains on the embedded pictures with anchors of its own, and reports spike
   expect(said).toMatch(/^stage32 +0\.\d+/m);
   expect(said).toMatch(/^MACs on reals are the first layer, which reads the picture;$/m);
   expect(json("run", "report.json")).toMatchObject({ chains: 0, forms: { pictures: 4, binaryDiffers: 0 }, scores: { images: 4 } });
-  expect(json("run", "report.json").realMacs).toBe(27 * 4 * 64 * 64);
+  expect(json("run", "report.json").realMacs).toBe(27 * 8 * 64 * 64);
   expect(json("run", "args.json")).toMatchObject({ model: "snn-yolov3-tiny", family: "snn-yolov3", T: 2, D: 1, anchors: [[[expect.any(Number), expect.any(Number)], [], []].map(() => expect.any(Array)), expect.any(Array), expect.any(Array)] });
   expect(readFileSync(at("run", "results.csv"), "utf8").split("\n")[0]).toContain("train/box_loss,train/cls_loss,train/obj_loss,");
 });
@@ -91,7 +91,7 @@ test("val, profile and predict take it", async () => {
   expect(json("val-voc", "report.json").figures.protocol).toMatch(/VOC/);
   await profileCommand({ weights: at("run"), json: at("profile.json"), picture: at("profile.svg") }, progress, never);
   expect(said.join("")).toMatch(/^stage2\.down\.conv .* IF /m);
-  expect(json("profile.json").layers.length).toBe(39);
+  expect(json("profile.json").layers.length).toBe(33);
   expect(readFileSync(at("profile.svg"), "utf8")).toContain("SNN-YOLOv3 tiny, T 2: spikes and time");
   writeFileSync(source, encodePng((await shapes({ imgsz: 64 }).sample(0))!.picture));
   for (const form of ["real", "integer", "binary"] as const) await predictCommand({ weights: at("run"), source, form, out: at(`drawn-${form}`), conf: 0.01 }, progress, never);

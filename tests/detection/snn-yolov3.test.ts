@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { anchorGains, anchorLoss, assignAnchors } from "../../detection/anchor-loss.ts";
 import type { AnchorPrediction } from "../../detection/anchor-head.ts";
 import { SNNYOLOv3, snnYOLOv3, type SNNYOLOv3Config } from "../../detection/snn-yolov3.ts";
-import { train, type TrainingData } from "../../detection/trainer.ts";
+import { train, type TrainingData, type TrainRecipe } from "../../detection/trainer.ts";
 import { darknetCells } from "../../detection/snn-yolov3-weights.ts";
 import { loadReference, toReference } from "../../detection/weights.ts";
 import { backward, gradcheck, loadKernels, noGrad, Random, rehearse, scope, Spikes, tensor, withHost, type Host } from "../../engine/index.ts";
@@ -125,6 +125,27 @@ describe("SNN-YOLOv3", () => {
     const going = await run(3, whole.last);
     expect(going.kinds).toEqual(["step", "step", "epoch", "end"]);
     expect(going.weights).not.toEqual(whole.weights);
+  });
+
+  it("takes what its recipe says of gathered batches, of decay and of gains", async () => {
+    const batch = { images: rectangles(), boxes };
+    const weights = async (changes: Partial<TrainRecipe>): Promise<Map<string, number[]>> => {
+      const model = new SNNYOLOv3({ ...small, anchors });
+      const data: TrainingData = { batchesPerEpoch: 2, async *train() { yield batch; yield batch; }, async *validation() { yield batch; } };
+      const recipe: TrainRecipe = { lr0: 0.01, lrf: 1, momentum: 0.9, weightDecay: 0, warmupEpochs: 0, warmupMomentum: 0.9, warmupBiasLr: 0, nbs: 4, batch: 2, epochs: 1, clip: 1e9, ema: {}, ...changes };
+      for await (const event of train(model, data, recipe)) if (event.kind === "epoch") break;
+      return new Map(model.namedParameters().map(([name, { data }]) => [name, [...data]]));
+    };
+    const sum = await weights({}), mean = await weights({ gather: "mean" }), twice = await weights({ gather: "mean", lr0: 0.02 });
+    expect(mean).not.toEqual(sum);
+    expect(twice).toEqual(sum); // halves and doubles are exact
+    const some = await weights({ weightDecay: 0.1 }), all = await weights({ weightDecay: 0.1, decaying: ["weight", "norm", "bias"] });
+    expect(some.get("stem.norm.weight")).toEqual(sum.get("stem.norm.weight"));
+    expect(all.get("stem.norm.weight")).not.toEqual(sum.get("stem.norm.weight"));
+    expect(all.get("stem.conv.weight")).toEqual(some.get("stem.conv.weight"));
+    const published = anchorGains(2, 64);
+    expect(await weights({ gains: { box: published.box, classes: published.classes, dfl: published.objectness } })).toEqual(sum);
+    expect(await weights({ gains: { box: published.box, classes: 2 * published.classes, dfl: published.objectness } })).not.toEqual(sum);
   });
 
   it("refuses what it cannot be in one sentence", () => {
