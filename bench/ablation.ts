@@ -113,7 +113,7 @@ export async function run(args: readonly string[] = []): Promise<unknown> {
     const key = `${split} ${T}`, same = events ? undefined : [...sets].find(([other]) => other.startsWith(split))?.[1]; // a picture is the same for any T
     if (!sets.has(key)) sets.set(key, same ?? await open(split, events, settingsOf({ T, D, train: size, val, imgsz })));
   }
-  console.log(`${model}, ${seeds} ${seeds === 1 ? "seed" : "seeds"}, ${epochs} epochs of ${size} ${events ? "moments of generated event scenes" : "embedded pictures"} at ${imgsz} x ${imgsz}, measured on ${val}`);
+  console.log(`${model}, ${seeds} ${seeds === 1 ? "seed" : "seeds"}, ${epochs} ${epochs === 1 ? "epoch" : "epochs"} of ${size} ${events ? "moments of generated event scenes" : "embedded pictures"} at ${imgsz} x ${imgsz}, measured on ${val}`);
   const found = rows.map(({ name, T, D, fires, published }) => ({ name, T, D: fires ? D : null, parameters: 0, results: [] as Result[], seconds: 0, published }));
   for (let seed = 0; seed < seeds; seed++) for (const [i, row] of rows.entries()) {
     const start = performance.now(), result = await runOnce(row, seed, options, sets), seconds = (performance.now() - start) / 1000;

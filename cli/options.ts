@@ -2,7 +2,7 @@
 import { networks, type NetworkName } from "../detection/index.ts";
 import type { Augment } from "../datasets/index.ts";
 import { METRICS } from "./findings.ts";
-import { augmentOf, RECIPES, recipeOf, settingsOf, type RecipeName } from "./recipes.ts";
+import { ABLATIONS, augmentOf, RECIPES, recipeOf, settingsOf, type RecipeName } from "./recipes.ts";
 import { UserError } from "./user-error.ts";
 
 /** What a value may be. `read` gives undefined for what it may not be. */
@@ -63,6 +63,7 @@ export const commands = {
     options: {
       data: option(path, `${anything}; without it embedded pictures`),
       model: option({ ...oneOf(...(Object.keys(networks) as NetworkName[])), shown: "n, s, m, l, small, tiny, snn-yolov3[-SIZE]" }, `the network (${either("model")})`),
+      ablation: option({ ...oneOf(...ABLATIONS), shown: "no-reparam, rep-early, silu, relu" }, "SpikeYOLO with one change (none)"),
       epochs: option(whole(1, 100_000), `how often each picture is seen (${either("epochs")})`),
       imgsz: option(imgsz, `pixels per side (${either("imgsz")})`),
       batch: option(batch, `pictures per step (${either("batch")})`),

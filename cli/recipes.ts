@@ -2,13 +2,18 @@
 import { freemem } from "node:os";
 import { augmentations, frameProtocol, protocolOf, type Augment, type BatchOptions, type FrameProtocol } from "../datasets/index.ts";
 import { defaultWorkers } from "../datasets/workers.ts";
-import { familyOf, networks, type NetworkName, type TrainRecipe } from "../detection/index.ts";
+import { familyOf, networks, type AblationName, type NetworkName, type TrainRecipe } from "../detection/index.ts";
 import type { Host, Kept } from "../engine/index.ts";
 import { referenceRecipe, snnYOLOv3Recipe } from "../nn/index.ts";
+
+/** Ablations that train here; those of other heads are for `npm run bench -- ablation`. */
+export const ABLATIONS = ["spikeyolo", "no-reparam", "rep-early", "silu", "relu"] as const satisfies readonly AblationName[];
 
 /** The options of a run with every default filled in: what args.json and checkpoints keep. */
 export interface Settings extends VariationSettings, ScheduleSettings {
   readonly model: NetworkName;
+  /** SpikeYOLO with one thing changed; absent: as it is. */
+  readonly ablation?: (typeof ABLATIONS)[number];
   readonly T: number;
   readonly D: number;
   readonly imgsz: number;

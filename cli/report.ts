@@ -134,8 +134,10 @@ export function showReport(report: Report): string[] {
     `firing rate ${report.firingRate.toFixed(3)} (mean integer that a convolution reads, zeros included)`,
     `energy = MACs on reals x ${perMac} pJ + synaptic ops x ${PICOJOULE_PER_ACCUMULATE} pJ = ${million(realMacs)} x ${perMac} pJ + ${million(synapticOperations)} x ${PICOJOULE_PER_ACCUMULATE} pJ = ${joules(millijoules)} per picture`,
     `the same network with every MAC at ${PICOJOULE_PER_MAC} pJ: ${million(macs)} x ${PICOJOULE_PER_MAC} pJ = ${joules(denseMillijoules)}, ${(denseMillijoules / millijoules).toFixed(1)} times as much`,
-    `${chains > 0 ? "counted with every RepConv folded into one 3x3 convolution: " : ""}MACs on reals are the first layer, which reads the picture;`,
-    `the ${million(spikeMacs)} MACs that read spikes became ${million(synapticOperations)} accumulations (45 nm, 32 bit, without memory traffic)`,
+    ...(spikeMacs === 0 ? ["nothing fires: every MAC reads real numbers (45 nm, 32 bit, without memory traffic)"] : [
+      `${chains > 0 ? "counted with every RepConv folded into one 3x3 convolution: " : ""}MACs on reals are the first layer, which reads the picture;`,
+      `the ${million(spikeMacs)} MACs that read spikes became ${million(synapticOperations)} accumulations (45 nm, 32 bit, without memory traffic)`,
+    ]),
   ];
 }
 

@@ -2,7 +2,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { readRegular } from "../datasets/file.ts";
-import { expectAnchors, expectResumable, familyOf, networks, newDetector, savedProgress, type Anchors, type Detector, type DetectorRecord, type FamilyName, type SavedProgress, type TrainRecipe } from "../detection/index.ts";
+import { ablations, expectAnchors, expectResumable, familyOf, networks, newDetector, savedProgress, type Anchors, type Detector, type DetectorRecord, type FamilyName, type SavedProgress, type TrainRecipe } from "../detection/index.ts";
 import { FormatError, ilifGen1, loadCheckpoint, restore, WrongModelError, type Checkpoint } from "../nn/index.ts";
 import { parseOptions, type Values } from "./options.ts";
 import { settingsOf, type Settings } from "./recipes.ts";
@@ -73,9 +73,9 @@ export function modelOf(run: SavedRun): Detector {
 export const newModel = (settings: Settings, classes: number, anchors?: Anchors): Detector => newDetector(configOf(settings, classes, anchors));
 
 /** The record of the network that these options ask for. */
-export function configOf({ model, T, D, seed, checkpointing, activations, frames, freeze = 0 }: Settings, classes: number, anchors?: Anchors): DetectorRecord {
+export function configOf({ model, T, D, seed, checkpointing, activations, frames, freeze = 0, ablation }: Settings, classes: number, anchors?: Anchors): DetectorRecord {
   const size: DetectorRecord = networks[model], { integers } = familyOf(size);
-  return { ...size, T, seed, checkpointing, activations, classes, ...(integers && { D, freeze, ...(frames && { neuron: ilifGen1(D) }) }), ...(anchors && { anchors }) };
+  return { ...size, T, seed, checkpointing, activations, classes, ...(integers && { D, freeze, ...(frames && { neuron: ilifGen1(D) }), ...(ablation && ablations[ablation].fields) }), ...(anchors && { anchors }) } as DetectorRecord;
 }
 
 export async function readBytes(path: string, inFolder: boolean): Promise<Uint8Array> {

@@ -99,27 +99,29 @@ async function starting({ name, out, resume, memory, threads, weights, finetune,
   const onEvents = given.data !== undefined && await kindOf(given.data) === "gen1", stray = (onEvents ? PICTURE_OPTIONS : FRAME_OPTIONS).find((key) => given[key] !== undefined);
   if (stray) throw new UserError(`train: ${stray} is about ${onEvents ? "pictures, and data= holds recordings of events" : "recordings of events, and there are none"}; leave it out`);
   if (given.recipe && given.recipe !== "finetune" && (given.recipe === "gen1") !== onEvents) throw new UserError(`train: recipe=${given.recipe} is for ${onEvents ? "pictures, and data= holds recordings of events; leave it out, or give recipe=gen1" : "recordings of events, and data= holds pictures; leave it out"}`);
-  const chosen = start ? { ...networkOf(start, given.model, onEvents), ...given } : given;
+  const chosen = start ? { ...networkOf(start, given, onEvents), ...given } : given;
   const settings = settingsOf(onEvents ? { frames: "last", ...chosen } : chosen);
   expectFitting(given, settings.model);
   return settings;
 }
 
 /** Refuses options that mean nothing to networks of this family. */
-function expectFitting({ D, freeze, anchors }: Values<"train">, model: Settings["model"]): void {
+function expectFitting({ D, freeze, anchors, ablation }: Values<"train">, model: Settings["model"]): void {
   const family = familyOf(networks[model]);
   if (D !== undefined && !family.integers) throw new UserError(`train: D is the largest integer that a neuron emits, and those of ${family.title} emit 0 or 1; leave it out`);
   if (freeze && !family.integers) throw new UserError(`train: freeze counts the layers of SpikeYOLO, and ${model} is none; leave it out`);
+  if (ablation !== undefined && !family.integers) throw new UserError(`train: ablation is of SpikeYOLO, and ${model} is none; leave it out`);
   if (anchors !== undefined && !family.anchors) throw new UserError(`train: ${family.title} tells boxes without anchors; leave anchors out`);
 }
 
 /** Size, T and D of the weights that training starts from. */
-function networkOf({ path, size, family, neuron, options: { T, D, anchors } }: Weights, model: Settings["model"] | undefined, onEvents: boolean): Pick<Settings, "model" | "T" | "D" | "anchors"> {
+function networkOf({ path, size, family, neuron, options: { T, D, anchors, ablation } }: Weights, { model, ablation: wish }: Partial<Settings>, onEvents: boolean): Pick<Settings, "model" | "T" | "D" | "anchors" | "ablation"> {
   const wanted = onEvents ? "gen1" : "coco", whose = { coco: "COCO", gen1: "Gen1's events" };
   if (neuron !== wanted) throw new UserError(`train: ${path} has the neurons of ${whose[neuron]}, and ${onEvents ? "recordings" : "pictures"} are trained on with those of ${whose[wanted]}; use weights of ${whose[wanted]}`);
   if (size === undefined) throw new UserError(`train: the network of ${path} is of none of the sizes that are trained here (${(Object.keys(networks) as NetworkName[]).filter((name) => familyOf(networks[name]) === family).join(", ")}); it can be used by val, profile and predict`);
   if (model !== undefined && model !== size) throw new UserError(`train: ${path} is a ${family.title} of size ${size}, not ${model}; leave out model=`);
-  return { model: size, T, D, ...(anchors && { anchors }) };
+  if (wish !== undefined && wish !== (ablation ?? "spikeyolo")) throw new UserError(`train: ${path} was trained as ${ablation ?? "spikeyolo"}, not as ${wish}; leave out ablation=`);
+  return { model: size, T, D, ...(anchors && { anchors }), ...(ablation && { ablation }) };
 }
 
 /** Gives a new network the weights that it starts from, and says so. */

@@ -84,7 +84,7 @@ function foreign(path: string, weights: ForeignWeights, timing: Timing): Weights
   const guessed = [...(weights.T ?? timing.T) === undefined ? ["T=1"] : [], ...(weights.D ?? timing.D) === undefined ? ["D=4"] : [], ...(weights.neuron ?? timing.neuron) === undefined ? ["neuron=coco"] : []];
   return {
     path, size, family: familyOf(config), neuron: kind, named, foreign: true,
-    options: { ...settingsOf({ data: "", imgsz: weights.imgsz === undefined || weights.imgsz % 32 ? 640 : weights.imgsz }), data: undefined, T, D },
+    options: { ...settingsOf({ data: "", imgsz: imgszOf(weights, kind), ...(kind === "gen1" && { frames: "last" }) }), data: undefined, T, D },
     classes: named ? weights.classes! : Array.from({ length: count }, (_, i) => `class ${i}`),
     news: [`${path}: ${{ ema: "averaged weights of a checkpoint", model: "a pickled model", state_dict: "weights by name" }[weights.from]}, SpikeYOLO ${size ?? `of width ${config.width}`}, T ${T} x D ${D}, neuron of ${kind}, ${count} classes${guessed.length > 0 ? `; the file does not say ${guessed.join(", ")}` : ""}`],
     model() {
@@ -99,6 +99,9 @@ function foreign(path: string, weights: ForeignWeights, timing: Timing): Weights
     }),
   };
 }
+
+/** Pixels per side that it was trained on, or what its kind is trained on. */
+const imgszOf = ({ imgsz }: ForeignWeights, kind: NeuronKind): number => (imgsz !== undefined && imgsz % 32 === 0 ? imgsz : kind === "gen1" ? 320 : 640);
 
 /** What the shapes of a size depend on: sizes with the same are the same. */
 const shapes = ({ depth, width, lastRatio }: { depth: number; width: number; lastRatio: number }): string => [depth, width, lastRatio].join();

@@ -24,8 +24,8 @@ export const ablations = {
   "no-reparam": { does: "neurons between the factors of RepConvs, which no longer fold", fields: { reparam: "spiking" }, parameters: S, published: { T: 1, D: 4, map50: 60.6, map: 43.7 } },
   "rep-early": { does: "SNN-Block-2 in place of SNN-Block-1", fields: { early: "rep" }, parameters: 19_917_760, published: { T: 1, D: 4, map50: 61.2, map: 44.7 } },
   "anchor-head": { does: "anchors, one 1x1 convolution for each stride", fields: { head: "anchor" }, parameters: 21_235_261, published: { T: 1, D: 4, map50: 59.5, map: 39.7 } },
-  silu: { does: "the same network with SiLU in place of neurons", fields: { activation: "silu", T: 1 }, parameters: S, published: { T: 1, D: 1, map50: 65.0, map: 48.1, millijoules: 314.1 } },
-  relu: { does: "the same with ReLU", fields: { activation: "relu", T: 1 }, parameters: S },
+  silu: { does: "the same network with SiLU in place of neurons", fields: { activation: "silu" }, parameters: S, published: { T: 1, D: 1, map50: 65.0, map: 48.1, millijoules: 314.1 } },
+  relu: { does: "the same with ReLU", fields: { activation: "relu" }, parameters: S },
 } as const satisfies Record<string, Ablation>;
 
 /** Timesteps and integers of SpikeYOLO as it is, and what the paper found of those that it prints: T x D. */

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { inOrder, openSplit, trainingData, type AnyBatch } from "../../cli/data.ts";
+import { exportCommand } from "../../cli/export.ts";
 import { parseOptions } from "../../cli/options.ts";
 import { predictCommand } from "../../cli/predict.ts";
 import { Progress } from "../../cli/progress.ts";
@@ -81,6 +82,14 @@ describe("spiketrain train on recordings", () => {
     expect(report("measured").figures.protocol).toMatch(/^Gen1 \(skip 0\.5 s/);
     await val(`weights=${at("run")}`, `data=${at("data")}`, "metric=coco", `out=${at("by-coco")}`);
     expect(report("by-coco").figures.protocol).toBe("COCO boxes (as pycocotools)");
+  });
+
+  test("its weights under the reference's names measure the same recordings to the same figures", async () => {
+    await saying((...rest) => exportCommand(parseOptions("export", [`weights=${at("run")}`, `out=${at("theirs.safetensors")}`]), rest[0]))();
+    const figures = async (weights: string, ...more: string[]) => { await val(`weights=${weights}`, ...more, `out=${at(`val-${weights.length}`)}`); return JSON.parse(readFileSync(at(`val-${weights.length}`, "report.json"), "utf8")); };
+    const [own, theirs] = [await figures(at("run")), await figures(at("theirs.safetensors"), `data=${at("data")}`)];
+    expect(theirs.scores).toEqual(own.scores);
+    expect(theirs.figures).toEqual(own.figures);
   });
 
   test("gives the same bits again", async () => {

@@ -2,9 +2,10 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { recipeOf, settingsOf } from "../../cli/recipes.ts";
+import { ABLATIONS, recipeOf, settingsOf } from "../../cli/recipes.ts";
 import { modelOf, newModel, readRun } from "../../cli/saved-run.ts";
 import { UserError } from "../../cli/user-error.ts";
+import { ablations } from "../../detection/index.ts";
 import { loadKernels } from "../../engine/index.ts";
 import { EMA, saveCheckpoint, tensorsOf } from "../../nn/index.ts";
 
@@ -47,6 +48,13 @@ describe("a saved run", () => {
     expect(run).toMatchObject({ options, classes, epochs: 3, folder: undefined, recipe: good.recipe, progress });
     const averaged = tensorsOf(modelOf(run)), fresh = tensorsOf(newModel(options, 2));
     for (const [name, { data }] of averaged) expect(data[0]).toBe(Math.fround(fresh.get(name)!.data[0] + 1));
+  });
+
+  test.each(ABLATIONS)("of the ablation %s has its network", async (ablation) => {
+    const settings = settingsOf({ ...options, ablation }), run = await readRun(await written(`${ablation}.safetensors`, checkpoint({ ...good, options: settings }, settings)), "best");
+    expect(run.options.ablation).toBe(ablation);
+    expect(modelOf(run).config).toMatchObject(ablations[ablation].fields);
+    expect(await refusal(await written("wrong.safetensors", checkpoint({ ...good, options: { ...settings, ablation: "none" } }, settings)))).toContain(`ablation is none, expected one of ${ABLATIONS.join(", ")}`);
   });
 
   test("is found by its folder", async () => {
