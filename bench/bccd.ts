@@ -3,7 +3,7 @@
  *
  *   the first ten iterations, from its initial weights and without variations but the flip: the parts of the loss beside the log
  *   Which pictures are in a batch and which are flipped is our own draw, so that one batch is not the other; all else is the same.
- *   epochs of runs that are done (runs=RUN,RUN,...): losses and mAP along the reference's curve, and the median of the last epochs
+ *   epochs of runs that are done (runs=RUN,RUN,...): losses and mAP along the reference's curve
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -58,11 +58,11 @@ async function firstIterations(data: string, reference: string): Promise<unknown
 
 function epochs(runs: readonly string[], reference: string): unknown {
   const theirs = csv(join(reference, "default_aug_results.csv")), ours = runs.map((run) => csv(join(run, "results.csv")));
-  const column = (row: Record<string, number> | undefined, name: RegExp): string => { const key = row && Object.keys(row).find((key) => name.test(key)); return key ? row[key].toFixed(3) : "-"; };
-  const columns = [/box/, /cls|class/, /dfl/, /mAP50\(B\)|^map50$|mAP50$/i, /mAP50-95|^map$/i];
+  const columns = ["train/box_loss", "train/cls_loss", "train/dfl_loss", "metrics/mAP50(B)", "metrics/mAP50-95(B)"]; // as both name them
+  const cells = (row: Record<string, number> | undefined): string[] => columns.map((name) => row?.[name]?.toFixed(3) ?? "-");
   print(["epoch", "whose", "box", "cls", "dfl", "mAP50", "mAP50-95"], SHOWN.flatMap((epoch) => [
-    [`${epoch}`, "theirs", ...columns.map((name) => column(theirs[epoch - 1], name))],
-    ...ours.map((rows, i) => ["", runs[i], ...columns.map((name) => column(rows[epoch - 1], name))]),
+    [`${epoch}`, "theirs", ...cells(theirs[epoch - 1])],
+    ...ours.map((rows, i) => ["", runs[i], ...cells(rows[epoch - 1])]),
   ]));
   return ours.map((rows, i) => ({ run: runs[i], last: rows.at(-1) }));
 }

@@ -153,7 +153,7 @@ export const presets = { embedded, embeddedSNN, events, ...RECIPES } as const;
 function presetOf({ model = "tiny", data, frames, recipe }: Pick<Partial<Settings>, "model" | "data" | "frames" | "recipe">): Preset {
   const anchored = familyOf(networks[model]).anchors;
   if (data === undefined) return anchored ? embeddedSNN : embedded;
-  if (frames !== undefined && recipe !== "gen1") return recipe === "finetune" ? { ...events, recipe: { ...finetune.recipe } } : events;
+  if (frames !== undefined && recipe !== "gen1") return recipe === "finetune" ? { ...events, recipe: finetune.recipe } : events;
   return RECIPES[recipe ?? (anchored ? "snn-yolov3" : "small")];
 }
 
