@@ -103,6 +103,7 @@ function forwardOf(x: Value, weight: Tensor, g: Geometry, algorithm: Algorithm):
   if (g.depthwise) return "depthwise";
   if (!spikes || g.groups > 1 || g.C > MOST_LISTED) return real;
   if (forced.forward) return forced.forward === "sparse" ? "sparse" : real;
+  if (neverPays(g, "forward")) return real;
   const sparse = real === "dense" ? gathers(x, weight, g, "forward") : x.statistics().density < crossoverOf(FIXED, g, "forward");
   return sparse ? "sparse" : real;
 }
@@ -125,7 +126,7 @@ export const weightGradientKernel = (x: Value, weight: Tensor, g: Geometry): "sp
 
 function weightGradientOf(x: Value, weight: Tensor, g: Geometry): "sparse" | "dense" {
   if (!(x instanceof Spikes) || g.groups > 1) return "dense";
-  return forced.dw ?? (gathers(x, weight, g, "dw") ? "sparse" : "dense");
+  return forced.dw ?? (!neverPays(g, "dw") && gathers(x, weight, g, "dw") ? "sparse" : "dense");
 }
 
 /**
@@ -156,13 +157,16 @@ function gathers(s: Spikes, weight: Tensor, g: Geometry, pass: "forward" | "dw")
   return now;
 }
 
-/** Channels, on either side, that repay what a pixel's list costs; of narrower layers only nearly silent ones gather. */
-const FEW = 16, SILENT = 0.05, narrow = ({ C, out }: Geometry): boolean => C < FEW || out < FEW;
+const crossoverOf = (crossovers: Crossovers, { taps }: Geometry, pass: "forward" | "dw"): number => crossovers[pass][taps === 1 ? "pointwise" : "wider"];
 
-/** The gradient of strided weights walks the lists of all pixels for the few outputs that there are. */
-function crossoverOf(crossovers: Crossovers, g: Geometry, pass: "forward" | "dw"): number {
-  return narrow(g) ? SILENT : crossovers[pass][g.taps === 1 ? "pointwise" : "wider"] / (pass === "dw" ? g.stride * g.stride : 1);
-}
+/** Channels, on either side, that repay what a pixel's list costs. */
+const FEW = 16;
+
+/**
+ * Narrow layers, and the gradient of strided weights, which walks the lists of all pixels for the few outputs that there are: at best even below a tenth of density, two to three times
+ * slower at a third, and with much more memory. So shapes decide, and plans of memory know it.
+ */
+const neverPays = ({ C, out, stride }: Geometry, pass: "forward" | "dw"): boolean => C < FEW || out < FEW || (pass === "dw" && stride > 1);
 
 /** Tells the observer, if there is one. */
 export function seen<K extends string>(pass: Pass, weight: Tensor, { kh, kw }: Geometry, kernel: K): K {
