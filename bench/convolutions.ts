@@ -43,7 +43,7 @@ export function sparse(desk: Desk, shape: Shape, density: number) {
   const reals = dense(desk, shape), { x, w, dy, y, dw } = reals, { table } = tables(desk, B, S, side);
   const u = desk.currents(P * C, density, D), s = desk.bytes(P * C);
   const [packed, blocks, dwt] = [Math.ceil(N / 32) * 32 * taps * C, Math.ceil(N / 32) * 32 * places, Math.ceil(N / 32) * 32 * rows].map((size) => desk.bytes(4 * size));
-  const [events, spans, bandEvents, bandSpans] = [2 * P * C, 8 * P, 2 * 192 * bands * C, 8 * bands * C].map((size) => desk.bytes(size));
+  const [events, spans, bandEvents, bandSpans] = [2 * P * C, 8 * P, 2 * 200 * bands * C, 8 * bands * C].map((size) => desk.bytes(size));
   k.spike_conv_pack(Math.ceil(N / 32), w, packed, N, taps, C, 0);
   const fire = () => k.f32_fire_integer(P * C, u, s, 1, P * C, 0.25, 1, D), toReals = () => k.spikes_to_f32(P * C, s, x);
   fire();

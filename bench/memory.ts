@@ -14,7 +14,7 @@ function lay(desk: Desk, B: number) {
   const [x, y, z, wide] = [n, n, n, B * WIDE * WIDE * C].map((size) => desk.reals(size));
   const [a, b, c] = [C, C, C].map((size) => desk.reals(size));
   const [s, argmax, partial, rests, squares] = [n, n, 4 * blocks * C, 4 * blocks * C, 4 * blocks * C].map((size) => desk.bytes(size));
-  const [events, spans, bandEvents, bandSpans] = [2 * n, 8 * P, 2 * 192 * bands * C, 8 * bands * C].map((size) => desk.bytes(size));
+  const [events, spans, bandEvents, bandSpans] = [2 * n, 8 * P, 2 * 200 * bands * C, 8 * bands * C].map((size) => desk.bytes(size));
   k.f32_fire_integer(n, x, s, 1, n, 0.25, 1, 4);
   const fired = new Uint8Array(desk.loaded.memory.buffer, s, n).reduce((sum, byte) => sum + (byte & 15 ? 1 : 0), 0);
   return { k, B, P, n, bands, blocks, x, y, z, wide, a, b, c, s, events, spans, bandEvents, bandSpans, argmax, partial, rests, squares, fired };

@@ -33,7 +33,7 @@ function measure(k: Kernels, memory: WebAssembly.Memory, take: (bytes: number) =
   const taps = side * side, P = SIDE * SIDE, pad = side >> 1, Hp = SIDE + 2 * pad, places = Hp * Hp, bands = Math.ceil(places / 192);
   const low = take(P * C), high = take(P * C), weights = take(4 * taps * C * C), dy = take(4 * P * C), y = take(4 * P * C), x = take(4 * P * C);
   const packed = take(4 * taps * C * C), rows = take(4 * taps * C * C), table = take(4 * taps * P), blocks = take(4 * places * C), dwt = take(4 * taps * C * C);
-  const events = take(2 * 192 * bands * C), spans = take(8 * Math.max(P, bands * C));
+  const events = take(2 * 200 * bands * C), spans = take(8 * Math.max(P, bands * C));
 
   const random = dice(), real = (): number => random() - 0.5;
   for (const [pointer, size] of [[weights, taps * C * C], [dy, P * C]]) new Float32Array(memory.buffer, pointer, size).forEach((_, i, all) => { all[i] = real(); });

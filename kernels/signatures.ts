@@ -238,7 +238,8 @@ export interface Kernels {
   // The weight gradient of spikes goes over places: pixel (y, x) of image b is place b*Hp*Wp + y*Wp + x, with Hp >= H and Wp >= W.
   /**
    * n = ceil(B*Hp*Wp/192) bands of places: the events of channel c in a band, u16 (place in the band << 4 | value), are events[spans[2i]] up to
-   * events[spans[2i + 1]] with i = band*C + c, in the order of places; those of a band stand back to back from events[192*C*band] on.
+   * events[spans[2i + 1]] with i = band*C + c, in the order of places; those of a band stand one after the other from
+   * events[200*C*band] on, up to eight unused entries behind each.
    */
   spike_channel_events: Kernel<[s: Ptr, events: Ptr, spans: Ptr, B: Int, H: Int, W: Int, C: Int, Hp: Int, Wp: Int]>;
   /**

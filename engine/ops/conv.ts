@@ -28,7 +28,7 @@ export interface ConvAttributes {
 }
 
 /** Places whose events by channel stand together. */
-const BAND = 192;
+const BAND = 192, LISTED = 200;
 /** Length of the row of zeros that the kernels read behind index -1 of a table. */
 const MOST_CHANNELS = 4096;
 
@@ -268,7 +268,7 @@ function sparseWeightGradient(dy: Tensor, s: Spikes, dw: Tensor, g: Geometry): v
   const halo = g.stride === 1 && g.dilation === 1 && padding < Math.min(kh, kw);
   const Hp = halo ? H + kh - 1 : H, Wp = halo ? W + kw - 1 : W, places = B * Hp * Wp, bands = Math.ceil(places / BAND);
   const image = halo ? { H: Hp, W: Wp, top: kh - 1 - padding, left: kw - 1 - padding } : { H: OH, W: OW, top: 0, left: 0 };
-  const events = memory.workspace(2 * bands * BAND * K), spans = memory.workspace(8 * bands * K);
+  const events = memory.workspace(2 * bands * LISTED * K), spans = memory.workspace(8 * bands * K);
   const blocks = memory.workspace(padded32(N) * B * image.H * image.W * bytes), transposed = memory.workspace(rows * padded32(N) * bytes);
   k.spike_channel_events(bands, s.ptr, events, spans, B, H, W, K, Hp, Wp);
   k.spike_gradient_blocks(B * image.H, dy.ptr, blocks, B, OH, OW, N, image.H, image.W, image.top, image.left);

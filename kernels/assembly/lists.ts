@@ -7,13 +7,13 @@ import { COMPACTIONS } from "./generated/spikes";
 
 /** The tags of eight channels (16 times their number), what leads to those of the next eight, and the mask of values: in memory, because v128 constants are rebuilt at each use. */
 // @ts-ignore: decorator
-@lazy const TAGS = memory.data<u16>([0, 16, 32, 48, 64, 80, 96, 112, 128, 128, 128, 128, 128, 128, 128, 128], 16);
+@lazy export const TAGS = memory.data<u16>([0, 16, 32, 48, 64, 80, 96, 112, 128, 128, 128, 128, 128, 128, 128, 128], 16);
 // @ts-ignore: decorator
 @lazy const NIBBLE = memory.data<u16>([15]);
 
 /** The lanes that fired, in order, from the front. */
 // @ts-ignore: decorator
-@inline function compacted(events: v128, fired: i32): v128 {
+@inline export function compacted(events: v128, fired: i32): v128 {
   const order = v128.load(COMPACTIONS + (<usize>fired << 4));
   if (isDefined(ASC_FEATURE_RELAXED_SIMD) && ASC_FEATURE_RELAXED_SIMD) return i8x16.relaxed_swizzle(events, order); // the table holds no index from 16 to 127
   return i8x16.swizzle(events, order);

@@ -4,12 +4,13 @@
  *
  *   place  b*Hp*Wp + y*Wp + x        of pixel (y, x) of image b, in images of Hp x Wp
  *   dyb    [N/32][places][32]        dy in blocks of 32 output channels, so that the rows that a band of places adds lie together in L1
- *   lists  by band and channel       u16 (place in the band << 4 | value), back to back within a band; spans [band][channel]
+ *   lists  by band and channel       u16 (place in the band << 4 | value), one after the other within a band; spans [band][channel]
  *   dwt    [N/32][tap][K][32]        rows that a band adds to lie one after the other
  *
  * With a halo of zeros around dy every tap is one offset for all places; where strides forbid that, a table says which row a place feeds.
  */
 import { gather_gradient } from "./generated/spikes";
+import { TAGS, compacted } from "./lists";
 import { at, loadSome } from "./lanes";
 
 /** Places of one band: their rows take 24 KB of L1. At most 255, as counts are bytes. */
@@ -17,80 +18,118 @@ import { at, loadSome } from "./lanes";
 @inline const BAND: i32 = 192;
 // @ts-ignore: decorator
 @inline const BLOCK: i32 = 32;
+/** Entries behind a list that are written over by what it did not keep, and what a band's lists may take for each channel. */
+// @ts-ignore: decorator
+@inline const SLACK: i32 = 8;
+// @ts-ignore: decorator
+@inline const LISTED: i32 = BAND + SLACK;
+/** Pixels that are not there. */
+// @ts-ignore: decorator
+@lazy const ZEROS = memory.data(16, 16);
 
 /** Bands [begin, end): events[spans[2i] .. spans[2i + 1]) with i = band*C + c are those of channel c among the places of the band, in their order. */
 export function spike_channel_events(begin: i32, end: i32, s: usize, events: usize, spans: usize, B: i32, H: i32, W: i32, C: i32, Hp: i32, Wp: i32): void {
   const places = B * Hp * Wp;
   for (let band = begin; band < end; band++) {
     const first = band * BAND, last = min(first + BAND, places), ends = spans + (<usize>(band * C) << 3);
-    for (let c = 0; c < C; c++) store<u32>(ends + (<usize>c << 3), 0, 4);
+    let c = 0, start: u32 = band * LISTED * C;
+    for (; c <= C - 16; c += 16) start = startLists(countSixteen(s + c, first, last, H, W, C, Hp, Wp), ends + (<usize>c << 3), start);
+    for (; c < C; c++) {
+      const span = ends + (<usize>c << 3);
+      store<u32>(span, start);
+      store<u32>(span, start, 4);
+      start += BAND;
+    }
     for (let from = first, to = first; from < last; from = to) { // the pixels of one image row
       const row = from / Wp, x = from % Wp, y = row % Hp;
       to = min(last, from + Wp - x);
-      if (y < H && x < W) countChannels(s + ((row / Hp * H + y) * W + x) * C, min(to - from, W - x), C, ends);
-    }
-    let start: u32 = first * C;
-    for (let c = 0; c < C; c++) {
-      const span = ends + (<usize>c << 3), count = load<u32>(span, 4);
-      store<u32>(span, start);
-      store<u32>(span, start, 4); // where the next event goes; the end, when all are there
-      start += count;
-    }
-    for (let from = first, to = first; from < last; from = to) {
-      const row = from / Wp, x = from % Wp, y = row % Hp;
-      to = min(last, from + Wp - x);
       if (y >= H) continue;
-      let pixel = s + ((row / Hp * H + y) * W + x) * C;
-      for (let i = 0; i < min(to - from, W - x); i++, pixel += C) noteChannels(pixel, C, (from - first + i) << 4, ends, events);
+      const pixels = min(to - from, W - x), pixel = s + ((row / Hp * H + y) * W + x) * C;
+      for (let i = 0; i < pixels; i += 8) listEight(pixel + i * C, min(8, pixels - i), C, (from - first + i) << 4, ends, events);
     }
   }
 }
 
-/** One bit for each of sixteen values that are not zero. */
+/** How often each of sixteen channels fired among the places [first, last): a band's fit in bytes. */
 // @ts-ignore: decorator
-@inline function firedOf(s: usize): i32 { return i8x16.bitmask(i8x16.gt_s(v128.and(v128.load(s), i8x16.splat(15)), i8x16.splat(0))); }
-
-/** spans[c].end += how often channel c fired in so many pixels, at most 255 */
-function countChannels(s: usize, pixels: i32, C: i32, spans: usize): void {
+@inline function countSixteen(s: usize, first: i32, last: i32, H: i32, W: i32, C: i32, Hp: i32, Wp: i32): v128 {
   const nibble = i8x16.splat(15), zero = i8x16.splat(0);
+  let counts = zero;
+  for (let from = first, to = first; from < last; from = to) {
+    const row = from / Wp, x = from % Wp, y = row % Hp;
+    to = min(last, from + Wp - x);
+    if (y >= H) continue;
+    let pixel = s + ((row / Hp * H + y) * W + x) * C;
+    for (let i = min(to - from, W - x); i > 0; i--, pixel += C) counts = i8x16.sub(counts, i8x16.gt_s(v128.and(v128.load(pixel), nibble), zero));
+  }
+  return counts;
+}
+
+/** Empty lists of sixteen channels from entry `start` on, with room for so many events; where the next list starts. */
+// @ts-ignore: decorator
+@inline function startLists(counts: v128, span: usize, start: u32): u32 {
+  for (let c = 0; c < 16; c++, span += 8, counts = i8x16.shuffle(counts, counts, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0)) {
+    store<u32>(span, start);
+    store<u32>(span, start, 4); // where the next event goes; the end, when all are there
+    start += <u32>i8x16.extract_lane_u(counts, 0) + SLACK;
+  }
+  return start;
+}
+
+/** Events of so many pixels, at most eight, go to the lists of their channels: sixteen channels at a time, turned about so that a channel's pixels are neighbours. */
+function listEight(pixel: usize, pixels: i32, C: i32, tag: i32, ends: usize, events: usize): void {
+  const tags = i16x8.add(v128.load(TAGS), i16x8.splat(<i16>tag));
   let c = 0;
-  for (; c <= C - 16; c += 16) {
-    let counts = zero;
-    for (let p = 0, from = s + c; p < pixels; p++, from += C) counts = i8x16.sub(counts, i8x16.gt_s(v128.and(v128.load(from), nibble), zero));
-    if (!v128.any_true(counts)) continue;
-    let lo = i16x8.extend_low_i8x16_u(counts), hi = i16x8.extend_high_i8x16_u(counts);
-    for (let lane = 0; lane < 8; lane++) {
-      addCount(spans, c + lane, i16x8.extract_lane_u(lo, 0));
-      addCount(spans, c + lane + 8, i16x8.extract_lane_u(hi, 0));
-      lo = v128.shuffle<i16>(lo, lo, 1, 2, 3, 4, 5, 6, 7, 0);
-      hi = v128.shuffle<i16>(hi, hi, 1, 2, 3, 4, 5, 6, 7, 0);
+  for (; c <= C - 16; c += 16, pixel += 16, ends += 16 << 3) {
+    const r0 = valuesOf(pixel, 0, pixels, C), r1 = valuesOf(pixel, 1, pixels, C), r2 = valuesOf(pixel, 2, pixels, C), r3 = valuesOf(pixel, 3, pixels, C);
+    const r4 = valuesOf(pixel, 4, pixels, C), r5 = valuesOf(pixel, 5, pixels, C), r6 = valuesOf(pixel, 6, pixels, C), r7 = valuesOf(pixel, 7, pixels, C);
+    eightChannels(zipLow(r0, r4), zipLow(r1, r5), zipLow(r2, r6), zipLow(r3, r7), tags, ends, events);
+    eightChannels(zipHigh(r0, r4), zipHigh(r1, r5), zipHigh(r2, r6), zipHigh(r3, r7), tags, ends + (8 << 3), events);
+  }
+  for (; c < C; c++, pixel++, ends += 8) {
+    for (let i = 0; i < pixels; i++) {
+      const value = <i32>load<u8>(pixel + i * C) & 15, end = load<u32>(ends, 4);
+      store<u16>(events + (<usize>end << 1), tag + (i << 4) | value);
+      store<u32>(ends, end + <u32>(value > 0), 4);
     }
   }
-  for (; c < C; c++) {
-    let count: u32 = 0;
-    for (let p = 0; p < pixels; p++) count += <u32>((load<u8>(s + p * C + c) & 15) > 0);
-    addCount(spans, c, count);
-  }
+}
+
+/** Values of sixteen channels of the i-th pixel, zeros past the last. */
+// @ts-ignore: decorator
+@inline function valuesOf(pixel: usize, i: i32, pixels: i32, C: i32): v128 { return v128.and(v128.load(i < pixels ? pixel + i * C : ZEROS), i8x16.splat(15)); }
+
+/** Bytes of a and b in turns: of their first halves. */
+// @ts-ignore: decorator
+@inline function zipLow(a: v128, b: v128): v128 { return i8x16.shuffle(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23); }
+
+/** … of their last halves. */
+// @ts-ignore: decorator
+@inline function zipHigh(a: v128, b: v128): v128 { return i8x16.shuffle(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31); }
+
+/** From pixels 0 and 4, 1 and 5, 2 and 6, 3 and 7 of eight channels in turns. */
+// @ts-ignore: decorator
+@inline function eightChannels(a: v128, b: v128, c: v128, d: v128, tags: v128, ends: usize, events: usize): void {
+  const ac = zipLow(a, c), bd = zipLow(b, d), AC = zipHigh(a, c), BD = zipHigh(b, d);
+  twoChannels(zipLow(ac, bd), tags, ends, events);
+  twoChannels(zipHigh(ac, bd), tags, ends + 16, events);
+  twoChannels(zipLow(AC, BD), tags, ends + 32, events);
+  twoChannels(zipHigh(AC, BD), tags, ends + 48, events);
 }
 
 // @ts-ignore: decorator
-@inline function addCount(spans: usize, c: i32, count: u32): void {
-  const span = spans + (<usize>c << 3);
-  store<u32>(span, load<u32>(span, 4) + count, 4);
+@inline function twoChannels(values: v128, tags: v128, ends: usize, events: usize): void {
+  const fired = i8x16.bitmask(i8x16.gt_s(values, i8x16.splat(0)));
+  append(i16x8.extend_low_i8x16_u(values), fired & 255, tags, ends, events);
+  append(i16x8.extend_high_i8x16_u(values), fired >> 8, tags, ends + 8, events);
 }
 
-/** Adds an event to each channel that fired in this pixel. */
-function noteChannels(pixel: usize, C: i32, tag: i32, ends: usize, events: usize): void {
-  let c = 0;
-  for (; c <= C - 16; c += 16) for (let fired = firedOf(pixel + c); fired; fired &= fired - 1) note(pixel, c + ctz(fired), tag, ends, events);
-  for (; c < C; c++) if (load<u8>(pixel + c) & 15) note(pixel, c, tag, ends, events);
-}
-
+/** The events of one channel in eight pixels. Eight entries are written, of which the list keeps those that fired: hence the slack behind it. */
 // @ts-ignore: decorator
-@inline function note(pixel: usize, c: i32, tag: i32, ends: usize, events: usize): void {
-  const span = ends + (<usize>c << 3), end = load<u32>(span, 4);
-  store<u16>(events + (<usize>end << 1), tag | (load<u8>(pixel + c) & 15));
-  store<u32>(span, end + 1, 4);
+@inline function append(values: v128, fired: i32, tags: v128, span: usize, events: usize): void {
+  const end = load<u32>(span, 4);
+  v128.store(events + (<usize>end << 1), compacted(v128.or(tags, values), fired));
+  store<u32>(span, end + popcnt(fired), 4);
 }
 
 /** Image rows [begin, end) of dyb[block][b*Hp*Wp + (top + y)*Wp + left + x][32] from dy [B][H][W][N]; zeros around, and past N. */

@@ -1,13 +1,13 @@
 /** The weight gradient of spike convolutions, from events by channel. */
 import type { Machine } from "./machine.ts";
 
-const BAND = 192, BLOCK = 32;
+const BAND = 192, LISTED = 200, BLOCK = 32;
 
 export const spikeGrad = ({ real, u8, u16, i32, round }: Machine) => ({
   spike_channel_events(begin: number, end: number, s: number, events: number, spans: number, B: number, H: number, W: number, C: number, Hp: number, Wp: number): void {
     const S = u8(s), E = u16(events), span = i32(spans);
     for (let band = begin; band < end; band++) {
-      let e = band * BAND * C;
+      let e = band * LISTED * C;
       for (let c = 0; c < C; c++) {
         span[2 * (band * C + c)] = e;
         for (let place = band * BAND; place < Math.min((band + 1) * BAND, B * Hp * Wp); place++) {

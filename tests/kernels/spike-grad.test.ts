@@ -13,11 +13,11 @@ const transposed3x3 = (H: number, W: number): Int32Array => {
   return Int32Array.from(table, (_, i) => table[(8 - Math.floor(i / P)) * P + (i % P)]);
 };
 
-const BAND = 192;
+const BAND = 192, LISTED = 200;
 
 describe("events by channel", () => {
   const listing = (s: Uint8Array, [B, H, W, C]: readonly number[], halo: number): Setup => (bench) => {
-    const Hp = H + halo, Wp = W + halo, bands = Math.ceil((B * Hp * Wp) / BAND), size = bands * BAND * C;
+    const Hp = H + halo, Wp = W + halo, bands = Math.ceil((B * Hp * Wp) / BAND), size = bands * LISTED * C;
     const events = bench.bytes(new Uint8Array(2 * size)), spans = bench.ints(2 * bands * C);
     return { n: bands, args: [bench.bytes(s), events, spans, B, H, W, C, Hp, Wp], writes: [shorts(events, size), ints(spans, 2 * bands * C)] };
   };
@@ -58,7 +58,7 @@ describe("spike weight gradient", () => {
             const s = spikeBytes(B * P * C, density), dy = values(B * P * N, 9);
             const setup = (bench: Workbench) => {
               bench.clear();
-              const events = bench.bytes(2 * bands * BAND * C), spans = bench.ints(2 * bands * C), blocks = bench.real(Math.ceil(N / 32) * 32 * places);
+              const events = bench.bytes(2 * bands * LISTED * C), spans = bench.ints(2 * bands * C), blocks = bench.real(Math.ceil(N / 32) * 32 * places);
               bench.kernels.spike_channel_events(bands, bench.bytes(s), events, spans, B, H, W, C, Hp, Wp);
               bench.kernels.spike_gradient_blocks(B * Hp, bench.real(dy), blocks, B, H, W, N, Hp, Wp, edge, edge);
               const size = Math.ceil(N / 32) * 32 * taps * C, dwt = bench.real(size);
