@@ -17,8 +17,10 @@ export interface SpikeStatistics {
 /** Events by pixel: entries `c << 4 | value` (u16); those of a pixel are events[spans[2*pixel]] up to events[spans[2*pixel + 1]] (i32). */
 export interface EventLists { readonly events: number; readonly spans: number }
 
-/** Pixels that the kernels list at a time, and bytes that they count at a time. */
-const RUN = 64, COUNTED = 65536;
+/** Pixels that the kernels list at a time. */
+export const RUN = 64;
+/** Bytes that the kernels count at a time. */
+const COUNTED = 65536;
 /** How many samples a rough density is taken from, and bytes of each. */
 const SAMPLES = 16, SAMPLE = 2048;
 /** What a rehearsal, which computes none, takes for the density of all spikes. */
@@ -119,7 +121,7 @@ export class Spikes {
     this.expectAlive();
     const C = lastAxis(this.shape), pixels = this.size / C;
     if (C > 4095) throw new Error(`spikes: event lists hold channels up to 4095, got ${show(this.shape)}`);
-    return { lists: { events: take(2 * this.size), spans: take(8 * pixels) }, pixels, C };
+    return { lists: { events: take(2 * (this.size + C + 8)), spans: take(8 * pixels) }, pixels, C };
   }
 
   private sample(): number {

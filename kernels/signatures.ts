@@ -232,8 +232,14 @@ export interface Kernels {
   spike_statistics: Kernel<[s: Ptr, partial: Ptr, size: Int]>;
   /** n = ceil(N/32): packs w [N][taps][K], times scale[n] unless that is 0, for spike_conv. packed: ceil(N/32)*32*taps*K elements. */
   spike_conv_pack: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int, scale: Ptr]>;
-  /** n output pixels: y[p][j] = bias[j] + sum_tap sum over events (c, value) of pixel table[tap][p] of value * w[j][tap][c].  table 0 (null): 1x1. */
+  /** n output pixels: y[p][j] = bias[j] + sum_tap sum over events (c, value) of pixel table[tap][p] of value * w[j][tap][c].  Without a table (0) it is pixel tap*pixels + p. */
   spike_conv: Kernel<[events: Ptr, spans: Ptr, table: Ptr, pixels: Int, taps: Int, K: Int, packed: Ptr, bias: Ptr, y: Ptr, ldy: Int, N: Int]>;
+  /**
+   * n = ceil(pixels/64) runs of output pixels: what spike_conv sees of pixel p through the taps `size` at a time (which divides their number), as lists without a table:
+   * unfolded[open[2i] .. open[2i + 1]) with i = group*pixels + p are the events (((tap - group*size)*K + c) << 4 | value), in this order. `row` is the length of a row of
+   * the table, size*K at most 4095. unfolded holds (64*size + 1)*K + 8 entries for each run of each group; up to K + 8 entries are read past the start of a list, and mean nothing.
+   */
+  spike_unfold: Kernel<[events: Ptr, spans: Ptr, table: Ptr, row: Int, pixels: Int, taps: Int, K: Int, size: Int, unfolded: Ptr, open: Ptr]>;
 
   // The weight gradient of spikes goes over places: pixel (y, x) of image b is place b*Hp*Wp + y*Wp + x, with Hp >= H and Wp >= W.
   /**

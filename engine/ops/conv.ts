@@ -14,7 +14,7 @@
 import { host } from "../host.ts";
 import { defineOp, isRecording, type Passed, type Value } from "../op.ts";
 import { expectRank, expectWhole, show, type Shape } from "../shape.ts";
-import { Spikes, type EventLists } from "../spikes.ts";
+import { RUN, Spikes, type EventLists } from "../spikes.ts";
 import { empty, Tensor } from "../tensor.ts";
 import { depthwiseBackward, depthwiseForward, depthwiseSteps } from "./depthwise.ts";
 import { forwardKernel, inputGradientKernel, seen, weightGradientKernel, type Algorithm } from "./dispatch.ts";
@@ -162,11 +162,35 @@ function realValues(x: Value): number {
 }
 
 function sparseForward(s: Spikes, { ptr, scale, bias }: Weights, y: Tensor, g: Geometry): void {
-  const { kernels: k, memory, bytes } = host();
-  const { events, spans } = s.events();
-  const packed = memory.workspace(padded32(g.N) * g.taps * g.K * bytes);
-  k.spike_conv_pack(Math.ceil(g.N / 32), ptr, packed, g.N, g.taps, g.K, scale);
-  k.spike_conv(g.outputPixels, events, spans, g.pointwise ? 0 : inputTable(g), g.outputPixels, g.taps, g.K, packed, bias, y.ptr, g.out, g.N);
+  const { kernels: k, memory, bytes } = host(), { taps, K, N } = g, lists = s.events();
+  const packed = memory.workspace(padded32(N) * taps * K * bytes);
+  k.spike_conv_pack(Math.ceil(N / 32), ptr, packed, N, taps, K, scale);
+  const together = tapsTogether(g);
+  if (together > 1) return sparseUnfolded(lists, packed, bias, y, g, together);
+  k.spike_conv(g.outputPixels, lists.events, lists.spans, g.pointwise ? 0 : inputTable(g), g.outputPixels, taps, K, packed, bias, y.ptr, g.out, N);
+}
+
+/** Channels up to which a list is short beside what starting on it costs; output channels that repay copying lists; rows of 32 weights that about fit in L1. */
+const SHORT = 64, WIDE = 32, CLOSE = 288;
+
+/** How many taps a pixel's lists are joined over before they are gathered: all, those of a row, or one. */
+function tapsTogether({ taps, kw, K, N }: Geometry): number {
+  if (K > SHORT || N < WIDE) return 1;
+  return taps * K <= CLOSE ? taps : kw * K <= CLOSE ? kw : 1;
+}
+
+/** Entries of joined lists that stand in memory at a time. */
+const UNFOLDED = 512 * 1024;
+
+/** The sums of spike_conv in their order, over lists that are joined over several taps. */
+function sparseUnfolded({ events, spans }: EventLists, packed: number, bias: number, y: Tensor, g: Geometry, together: number): void {
+  const { kernels: k, memory, bytes } = host(), { taps, K, N, out, outputPixels } = g, table = inputTable(g);
+  const groups = taps / together, run = groups * ((RUN * together + 1) * K + 8), chunk = RUN * Math.max(1, Math.floor(UNFOLDED / run));
+  for (let p = 0; p < outputPixels; p += chunk) memory.withWorkspace(() => {
+    const pixels = Math.min(chunk, outputPixels - p), runs = Math.ceil(pixels / RUN), unfolded = memory.workspace(2 * runs * run), open = memory.workspace(8 * groups * pixels);
+    k.spike_unfold(runs, events, spans, table + 4 * p, outputPixels, pixels, taps, K, together, unfolded, open);
+    k.spike_conv(pixels, unfolded, open, 0, pixels, groups, together * K, packed, bias, y.ptr + p * out * bytes, out, N);
+  });
 }
 
 /**

@@ -72,6 +72,33 @@ export function spike_events_above(begin: i32, end: i32, s: usize, events: usize
   for (let run = begin; run < end; run++) listRun(true, run * RUN, min(run * RUN + RUN, pixels), s, events, spans, C, d);
 }
 
+/**
+ * Runs [begin, end) of 64 output pixels: unfolded[open[2i] .. open[2i + 1]) with i = group*pixels + p are the events that output pixel p sees through the `size` taps of a group,
+ * as ((tap in the group)*K + c) << 4 | value. A list is copied eight entries at a time, and always as many as it can hold: its length would be guessed wrong each time.
+ */
+export function spike_unfold(
+  begin: i32, end: i32, events: usize, spans: usize, table: usize, row: i32, pixels: i32, taps: i32, K: i32, size: i32, unfolded: usize, open: usize,
+): void {
+  const room = (RUN * size + 1) * K + 8, runs = (pixels + RUN - 1) / RUN;
+  for (let first = 0, group = 0; first < taps; first += size, group++) {
+    const last = min(first + size, taps);
+    for (let run = begin; run < end; run++) {
+      let e = unfolded + (<usize>((group * runs + run) * room) << 1), span = open + (<usize>(group * pixels + run * RUN) << 3);
+      for (let p = run * RUN, stop = min(p + RUN, pixels); p < stop; p++, span += 8) {
+        store<u32>(span, <u32>((e - unfolded) >> 1));
+        for (let tap = first, tag = 0; tap < last; tap++, tag += K << 4) {
+          const pixel = load<i32>(at(table, tap * row + p));
+          if (pixel < 0) continue;
+          const from = load<u32>(spans + (<usize>pixel << 3)), list = events + (<usize>from << 1), tags = i16x8.splat(<i16>tag);
+          for (let i = 0; i < 2 * K; i += 16) v128.store(e + i, i16x8.add(v128.load(list + i), tags));
+          e += <usize>(load<u32>(spans + (<usize>pixel << 3), 4) - from) << 1;
+        }
+        store<u32>(span, <u32>((e - unfolded) >> 1), 4);
+      }
+    }
+  }
+}
+
 /** Bytes of one partial count. */
 // @ts-ignore: decorator
 @inline const BLOCK: i32 = 65536;

@@ -66,7 +66,7 @@ function gather_${kind}${W}(
       ${kind === "real" ? "if (from) " : ""}{ ${load(W, "from")} }
       let rows = weights;
       for (let tap = first; tap < last; tap++, rows += slab) {
-        const pixel = table ? load<i32>(at(table, tap * pixels + p)) : p;
+        const pixel = table ? load<i32>(at(table, tap * pixels + p)) : tap * pixels + p;
         if (pixel < 0) continue;
         const span = spans + (<usize>pixel << 3), stop = events + (<usize>load<u32>(span, 4) << 1);
         let e = events + (<usize>load<u32>(span) << 1), event: usize, row: usize, value4: v128;

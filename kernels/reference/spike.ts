@@ -61,6 +61,23 @@ export const spike = (machine: Machine) => {
       for (let run = begin; run < end; run++) listRun(machine, run * RUN, Math.min((run + 1) * RUN, pixels), s, events, spans, C, d, () => 1);
     },
 
+    spike_unfold(
+      begin: number, end: number, events: number, spans: number, table: number, row: number, pixels: number, taps: number, K: number, size: number, unfolded: number, open: number,
+    ): void {
+      const E = u16(events), span = i32(spans), seen = i32(table), U = u16(unfolded), out = i32(open), room = (RUN * size + 1) * K + 8, runs = Math.ceil(pixels / RUN);
+      for (let group = 0; group * size < taps; group++) for (let run = begin; run < end; run++) {
+        let e = (group * runs + run) * room;
+        for (let p = run * RUN; p < Math.min(run * RUN + RUN, pixels); p++) {
+          out[2 * (group * pixels + p)] = e;
+          for (let tap = group * size; tap < Math.min(group * size + size, taps); tap++) {
+            const pixel = seen[tap * row + p];
+            if (pixel >= 0) for (let i = span[2 * pixel]; i < span[2 * pixel + 1]; i++) U[e++] = E[i] + ((tap - group * size) * K << 4);
+          }
+          out[2 * (group * pixels + p) + 1] = e;
+        }
+      }
+    },
+
     spike_statistics(begin: number, end: number, s: number, partial: number, size: number): void {
       const S = u8(s), P = f64(partial);
       for (let block = begin; block < end; block++) {
@@ -89,7 +106,7 @@ export const spike = (machine: Machine) => {
         for (let j = 0; j < N; j++) {
           let sum = bias ? B[j] : 0;
           for (let tap = 0; tap < taps; tap++) {
-            const pixel = table ? pixelOf[tap * pixels + p] : p;
+            const pixel = table ? pixelOf[tap * pixels + p] : tap * pixels + p;
             if (pixel < 0) continue;
             for (let e = span[2 * pixel]; e < span[2 * pixel + 1]; e++) sum = round(sum + round((E[e] & 15) * W[(j * taps + tap) * K + (E[e] >> 4)]));
           }

@@ -137,6 +137,30 @@ describe("event lists", () => {
   });
 });
 
+describe("lists joined over taps", () => {
+  const H = 7, W = 13, pixels = H * W, table = table3x3(H, W);
+
+  for (const K of [3, 8, 16, 33]) for (const size of [1, 3, 9]) it(`hold what pixels see through ${size} of 9 taps, ${K} channels, at every density and split, from any pixel on`, () => {
+    for (const density of DENSITIES) for (const [from, count] of [[0, pixels], [5, 70], [64, 1]]) {
+      const s = spikeBytes(pixels * K, density), lists = eventLists(s, K), groups = 9 / size, runs = Math.ceil(count / 64), entries = groups * runs * ((64 * size + 1) * K + 8);
+      const setup: Setup = (bench) => {
+        const events = bench.bytes(new Uint8Array([...asBytes(lists.events), ...new Uint8Array(2 * (K + 8))])), unfolded = bench.bytes(new Uint8Array(2 * entries)), open = bench.ints(2 * groups * count);
+        return { n: runs, args: [events, bench.ints(lists.spans), bench.ints(table) + 4 * from, pixels, count, 9, K, size, unfolded, open], writes: [shorts(unfolded, entries), ints(open, 2 * groups * count)] };
+      };
+      const byPixel = listed(lists.events, lists.spans), want: number[][] = [];
+      for (let group = 0; group < groups; group++) for (let p = from; p < from + count; p++) want.push(Array.from({ length: size }, (_, i) => {
+        const pixel = table[(group * size + i) * pixels + p];
+        return pixel < 0 ? [] : byPixel[pixel].map((event) => event + (i * K << 4));
+      }).flat());
+      for (const bench of every) {
+        const [unfolded, open] = run(bench, "spike_unfold", setup);
+        expect(listed(unfolded, open), bench.loaded.build).toEqual(want);
+      }
+      for (const bench of [...fast, plain]) expectSplits(bench, "spike_unfold", setup);
+    }
+  });
+});
+
 describe("spike convolution", () => {
   const H = 4, W = 5, pixels = H * W;
 
