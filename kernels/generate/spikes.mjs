@@ -99,9 +99,10 @@ function gradient${W}(
 ): void {
   const left = ${W};
   for (let base = 0; base < places; base += band, spans += <usize>K << 3) {
-    for (let tap = 0; tap < taps; tap++) {
-      const fed = table ? at(table, tap * places + base) : 0, turned = taps - 1 - tap;
-      let rows = dyb + (<usize>(base + turned / kw * Wp + turned % kw) << 7);
+    let rows = dyb + (<usize>(base + (taps / kw - 1) * Wp + kw - 1) << 7);
+    for (let tap = 0, x = 1; tap < taps; tap++, x++, rows -= 128) {
+      const fed = table ? at(table, tap * places + base) : 0;
+      if (x > kw) { x = 1; rows -= <usize>(Wp - kw) << 7; }
       for (let k = begin; k < end; k++) {
         const span = spans + (<usize>k << 3), stop = events + (<usize>load<u32>(span, 4) << 1), out = dwt + (<usize>(tap * K + k) << 7);
         let e = events + (<usize>load<u32>(span) << 1), event: usize, row: usize, value4: v128;
