@@ -54,7 +54,7 @@ export function conv_table_transposed(
   }
 }
 
-/** y[p][j] = bias[j] + sum_tap sum_k x[table[tap][p]][k] * w[j][tap][k].  table 0: one tap, row p itself. */
+/** y[p][j] = bias[j] + sum_tap sum_k x[table[tap][p]][k] * w[j][tap][k] */
 export function f32_conv(
   begin: i32, end: i32, x: usize, ldx: i32, table: usize, pixels: i32, taps: i32, K: i32, packed: usize, bias: usize, y: usize, ldy: i32, N: i32,
 ): void {
@@ -62,8 +62,7 @@ export function f32_conv(
   for (let j = 0; j < N; j += PANEL) {
     const b = at(packed, j * taps * K), bias8 = bias ? at(bias, j) : 0;
     for (let p = begin; p < end; p += TILE) {
-      const from = table ? x : at(x, p * ldx), rows = table ? at(table, p) : 0, to = at(y, p * ldy + j), last = end - 1 - p;
-      conv_tile4x8(from, xBytes, rows, nextTap, taps, K, b, bias8, to, yBytes, last, N - j);
+      conv_tile4x8(x, xBytes, at(table, p), nextTap, taps, K, b, bias8, at(y, p * ldy + j), yBytes, end - 1 - p, N - j);
     }
   }
 }

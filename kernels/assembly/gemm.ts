@@ -3,7 +3,7 @@
  *
  *   packed [N/8][taps*K][8]: one sequential stream of two vectors per k; output channels past N are zeros.
  */
-import { f32_conv } from "./conv";
+import { product_rows4x8 } from "./generated/dense";
 import { LANES, at, scaleColumns, storeLanes, transpose4 } from "./lanes";
 
 const PANEL: i32 = 8;
@@ -49,7 +49,7 @@ export function conv_pack_transposed(begin: i32, end: i32, w: usize, packed: usi
   }
 }
 
-/** y[p][j] = bias[j] + sum_k x[p][k] * w[j][k]: a convolution of one tap whose input row is the output row. */
+/** y[p][j] = bias[j] + sum_k x[p][k] * w[j][k] */
 export function f32_gemm(begin: i32, end: i32, x: usize, ldx: i32, K: i32, packed: usize, bias: usize, y: usize, ldy: i32, N: i32): void {
-  f32_conv(begin, end, x, ldx, 0, 0, 1, K, packed, bias, y, ldy, N);
+  for (let j = 0; j < N; j += PANEL) product_rows4x8(at(x, begin * ldx), at(0, ldx), K, at(packed, j * K), bias ? at(bias, j) : 0, at(y, begin * ldy + j), at(0, ldy), end - begin, N - j);
 }

@@ -11,7 +11,7 @@
  * Each transform goes down the columns and then, in place, along the rows. Those of inputs and outputs are additions only (2x is x + x),
  * so that every build rounds them alike.
  */
-import { conv_tile4x8 } from "./generated/dense";
+import { product_rows4x8 } from "./generated/dense";
 import { LANES, at, loadSome, rowOf, storeLanes } from "./lanes";
 
 const PANEL: i32 = 8;
@@ -120,9 +120,7 @@ export function f32_winograd_multiply(begin: i32, end: i32, v: usize, u: usize, 
   for (let item = begin; item < end; item++) {
     const position = item / panels, panel = item % panels;
     const from = v + position * vStep, weights = at(u + position * uStep, panel * K * PANEL), to = at(m + position * mStep, panel * PANEL);
-    for (let t = 0; t < tiles; t += 4) {
-      conv_tile4x8(at(from, t * vWidth), at(0, vWidth), 0, 0, 1, K, weights, 0, at(to, t * mWidth), at(0, mWidth), tiles - 1 - t, PANEL);
-    }
+    product_rows4x8(from, at(0, vWidth), K, weights, 0, to, at(0, mWidth), tiles, PANEL);
   }
 }
 

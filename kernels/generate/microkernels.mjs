@@ -13,45 +13,57 @@ const range = (n) => Array.from({ length: n }, (_, i) => i);
 const lines = (n, line) => range(n).map(line).join("\n");
 const list = (n, item, separator = ", ") => range(n).map(item).join(separator);
 
-/** y[r][0..7] = bias + sum_tap sum_k x[row r of the tap][k] * b[tap][k][0..7] for MR output pixels. */
-const convTile = (MR) => {
-  const step = (u) => `
-      b0 = v128.load(w, ${32 * u}), b1 = v128.load(w, ${32 * u + 16});
-${lines(MR, (r) => `      s = v128.load32_splat(a${r}, ${4 * u}); lo${r} = madd(s, b0, lo${r}); hi${r} = madd(s, b1, hi${r});`)}`;
-  const advance = (k) => `${list(MR, (r) => `a${r} += ${4 * k}`)}, w += ${32 * k}`;
-  return `
+/** Sums of MR rows and eight columns go on over K: s = x[row r][k], (b0, b1) = b[k][0..7]. */
+const eachK = (MR, indent) => `for (let k = K, w = b; k > 0; k -= 4, ${list(MR, (r) => `a${r} += 16`)}, w += 128) {${range(4).map((u) => `${u ? `
+${indent}  if (k <= ${u}) break;` : ""}
+${indent}  b0 = v128.load(w, ${32 * u}), b1 = v128.load(w, ${32 * u + 16});
+${lines(MR, (r) => `${indent}  s = v128.load32_splat(a${r}, ${4 * u}); lo${r} = madd(s, b0, lo${r}); hi${r} = madd(s, b1, hi${r});`)}`).join("")}
+${indent}}`;
+
+/** + 0 makes every zero positive, so that a skipped tap and a tap of zeros agree to the bit. */
+const storeTile = (MR) => lines(MR, (r) => `    store8(y + r${r} * ldy, f32x4.add(lo${r}, zero4), f32x4.add(hi${r}, zero4), columns);`);
+const startTile = (MR) => `let lo0 = bias ? v128.load(bias) : zero4, hi0 = bias ? v128.load(bias, 16) : zero4;
+    let ${list(MR - 1, (r) => `lo${r + 1} = lo0, hi${r + 1} = hi0`)};`;
+
+/** y[r][0..7] = bias + sum_tap sum_k x[table[tap][r]][k] * b[tap][k][0..7] for MR output pixels. */
+const convTile = (MR) => `
 /** Rows past \`last\` repeat row \`last\`: the same sum is stored twice. */
 export function conv_tile${MR}x8(
   x: usize, ldx: usize, table: usize, nextTap: usize, taps: i32, K: i32, b: usize, bias: usize, y: usize, ldy: usize, last: i32, columns: i32,
 ): void {
-  const ${list(MR, (r) => `r${r} = <usize>min(${r}, last)`)};
-  let lo0 = bias ? v128.load(bias) : f32x4.splat(0), hi0 = bias ? v128.load(bias, 16) : f32x4.splat(0);
-  let ${list(MR - 1, (r) => `lo${r + 1} = lo0, hi${r + 1} = hi0`)};
-  let b0: v128, b1: v128, s: v128, ${list(MR, (r) => `i${r} = 0, keptLo${r} = lo0, keptHi${r} = lo0`)};
-  for (let tap = 0; tap < taps; tap++, table += nextTap) {
-    let ${list(MR, (r) => `a${r} = x + r${r} * ldx`)};
-    if (table) {
+    const ${list(MR, (r) => `r${r} = <usize>min(${r}, last)`)}, zero4 = f32x4.splat(0);
+    ${startTile(MR)}
+    let b0: v128, b1: v128, s: v128, ${list(MR, (r) => `i${r} = 0, keptLo${r} = lo0, keptHi${r} = lo0`)};
+    for (let tap = 0; tap < taps; tap++, table += nextTap, b += <usize>K << 5) {
 ${lines(MR, (r) => `      i${r} = load<i32>(table + (r${r} << 2));`)}
-      if ((${list(MR, (r) => `i${r}`, " & ")}) < 0) { b += <usize>K << 5; continue; } // the tap sees padding only
-${lines(MR, (r) => `      a${r} = rowOf(x, ldx, i${r});`)}
+      if ((${list(MR, (r) => `i${r}`, " & ")}) < 0) continue; // the tap sees padding only
+      let ${list(MR, (r) => `a${r} = rowOf(x, ldx, i${r})`)};
+      // padding adds nothing, not even zero times infinity: sums of rows that see it are put back
+      const padded = ${list(MR, (r) => `i${r}`, " | ")};
+      if (padded < 0) { ${list(MR, (r) => `keptLo${r} = lo${r}; keptHi${r} = hi${r};`, " ")} }
+      ${eachK(MR, "      ")}
+      if (padded < 0) {
+${lines(MR, (r) => `        if (i${r} < 0) { lo${r} = keptLo${r}; hi${r} = keptHi${r}; }`)}
+      }
     }
-    // padding adds nothing, not even zero times infinity: sums of rows that see it are put back
-    const padded = ${list(MR, (r) => `i${r}`, " | ")};
-    if (padded < 0) { ${list(MR, (r) => `keptLo${r} = lo${r}; keptHi${r} = hi${r};`, " ")} }
-    for (let k = K, w = b; k > 0; k -= 4, ${advance(4)}) {${range(4).map((u) => (u ? `
-      if (k <= ${u}) break;` : "") + step(u)).join("")}
-    }
-    b += <usize>K << 5;
-    if (padded < 0) {
-${lines(MR, (r) => `      if (i${r} < 0) { lo${r} = keptLo${r}; hi${r} = keptHi${r}; }`)}
-    }
-  }
-  // + 0 makes every zero positive, so that a skipped tap and a tap of zeros agree to the bit
-  const zero4 = f32x4.splat(0);
-${lines(MR, (r) => `  store8(y + r${r} * ldy, f32x4.add(lo${r}, zero4), f32x4.add(hi${r}, zero4), columns);`)}
+${storeTile(MR)}
 }
 `;
-};
+
+/** y[p][0..7] = bias + sum_k x[p][k] * b[k][0..7], MR rows at a time. The loop over them is in here: a call for each is as long as a dozen k. */
+const productRows = (MR) => `
+/** Rows past the last repeat it: the same sum is stored twice. */
+export function product_rows${MR}x8(x: usize, ldx: usize, K: i32, b: usize, bias: usize, y: usize, ldy: usize, rows: i32, columns: i32): void {
+  const zero4 = f32x4.splat(0);
+  for (; rows > 0; rows -= ${MR}, x += ${MR} * ldx, y += ${MR} * ldy) {
+    const ${list(MR, (r) => `r${r} = <usize>min(${r}, rows - 1)`)};
+    ${startTile(MR)}
+    let b0: v128, b1: v128, s: v128, ${list(MR, (r) => `a${r} = x + r${r} * ldx`)};
+    ${eachK(MR, "    ")}
+${storeTile(MR)}
+  }
+}
+`;
 
 /**
  * y[r][0..7] = sum_tap sum_k x[row r of the tap][k] * b[tap][k][0..7] in integers, four k at a time: x bytes 0..D, b int8 [k/4][8][4].
@@ -215,7 +227,7 @@ mkdirSync(out, { recursive: true });
 const written = "// Written by generate/microkernels.mjs.\n";
 writeFileSync(new URL("dense.ts", out), written
   + `import { madd, rowOf, store8 } from "../lanes";\n`
-  + convTile(4) + gradTile(4));
+  + convTile(4) + productRows(4) + gradTile(4));
 writeFileSync(new URL("dot.ts", out), written
   + `import { pairs, rowOf, store8 } from "../lanes";\n`
   + dotTile(3));
