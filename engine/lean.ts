@@ -65,7 +65,7 @@ export function stretch<R>(run: () => R, keeping: "gradients" | "nothing" = "gra
     if (outer) for (const [pointer, block] of mine.blocks) outer.blocks.set(pointer, block);
   }
   const given = new Set(livesIn(result)), kept = new Set(given);
-  if (keeping === "gradients") for (const node of mine.trace.nodes) for (const life of livesReadBy(node)) kept.add(life);
+  if (keeping === "gradients") for (const node of mine.trace.nodes) eachLifeReadBy(node, (life) => kept.add(life));
   for (const [pointer, block] of mine.blocks) {
     if (!kept.has(block)) { outer?.blocks.delete(pointer); memory.free(block); }
     else if (!outer && given.has(block)) block.given = true;
@@ -109,7 +109,7 @@ function livesIn(value: unknown, into: Life[] = []): Life[] {
 /** What can go back to the memory after each of these nodes, in the order in which their gradients are taken; nothing of what they were given from outside. */
 export function lastReads(nodes: readonly Node[], given: Inputs = []): Block[][] {
   const last = new Map<Block, number>(), theirs = new Set<Life>(livesIn(given));
-  nodes.forEach((node, i) => { for (const life of livesReadBy(node)) if (life instanceof Block && !life.given && !theirs.has(life)) last.set(life, i); });
+  nodes.forEach((node, i) => eachLifeReadBy(node, (life) => { if (life instanceof Block && !life.given && !theirs.has(life)) last.set(life, i); }));
   const after: Block[][] = nodes.map(() => []);
   for (const [block, i] of last) after[i].push(block);
   return after;
@@ -123,7 +123,8 @@ export function bytesKeptBy(roots: readonly Value[]): Map<Node, number> {
     nodes.add(node);
     for (const input of node.inputs) waiting.push(input?.node);
   }
-  const kept = new Set([...nodes].flatMap(livesReadBy)), bytes = new Map<Node, number>();
+  const kept = new Set<Life>(), bytes = new Map<Node, number>();
+  for (const node of nodes) eachLifeReadBy(node, (life) => kept.add(life));
   for (const node of [...nodes].sort((a, b) => a.order - b.order)) {
     const { life } = node.output, half = life instanceof Block && life.half;
     for (const life of [half || node.output.life, ...livesIn(node.attributes), ...livesIn(node.saved)]) {
@@ -133,8 +134,15 @@ export function bytesKeptBy(roots: readonly Value[]): Map<Node, number> {
   return bytes;
 }
 
-/** The lives of what the gradient of a node reads, or is made from. */
-export function livesReadBy({ spec: { reads }, inputs, attributes, saved, output }: Node): Life[] {
+/** The lives of what the gradient of a node reads, or is made from; of what was halved, also that of its half. */
+function eachLifeReadBy(node: Node, see: (life: Life) => void): void {
+  for (const life of (node.lives ??= livesReadBy(node))) {
+    see(life);
+    if (life instanceof Block && life.half) see(life.half);
+  }
+}
+
+function livesReadBy({ spec: { reads }, inputs, attributes, saved, output }: Node): Life[] {
   const into: Life[] = [];
   inputs.forEach((input, i) => { if (!reads || reads.inputs?.includes(i)) origins(input, into); });
   if (!reads || reads.output) origins(output, into);
@@ -148,10 +156,7 @@ function origins(value: Value | undefined, into: Life[]): void {
     for (const input of node.inputs) origins(input, into);
     livesIn(node.attributes, into);
     livesIn(node.saved, into);
-  } else if (value) {
-    into.push(value.life);
-    if (value.life instanceof Block && value.life.half) into.push(value.life.half);
-  }
+  } else if (value) into.push(value.life);
 }
 
 /** No memory reaches so far: a kernel that is given this address stops. */

@@ -4,6 +4,7 @@
  */
 import { host } from "./host.ts";
 import type { Kernels } from "../kernels/signatures.ts";
+import type { Life } from "./memory.ts";
 import { show, type Shape } from "./shape.ts";
 import { emptySpikes, Spikes } from "./spikes.ts";
 import { empty, Tensor } from "./tensor.ts";
@@ -48,6 +49,8 @@ export interface Node {
   readonly output: Value;
   /** Later nodes have larger numbers. */
   readonly order: number;
+  /** What its gradient reads, once somebody asked (lean.ts). */
+  lives?: readonly Life[];
   /** Makes the output again with a graph of its own, through which the gradient goes (checkpointing.ts). */
   readonly redo?: () => Value;
 }
@@ -134,8 +137,8 @@ function apply<I extends Inputs, Attributes, Output extends Value, Saved>(spec: 
 }
 
 /** Makes a value the output of a node. */
-export function record(node: Omit<Node, "order">): void {
-  const made = { ...node, order: order++ };
+export function record({ spec, inputs, attributes, saved, output, redo }: Omit<Node, "order" | "lives">): void {
+  const made: Node = { spec, inputs, attributes, saved, output, order: order++, lives: undefined, redo };
   made.output.requiresGrad = true;
   made.output.node = made;
   trace?.nodes.push(made);

@@ -8,7 +8,7 @@
  * writes such rows takes groups of up to four planes through one tile, one row, or one band of rows, before the next.
  */
 import { depthwise_grad1x7, depthwise_grad3x3, depthwise_rows3x3, depthwise_rows7x7 } from "./generated/depthwise";
-import { LANES, addStrided, at, madd, storeLanes } from "./lanes";
+import { LANES, addStrided, at, clearVectors, madd, storeLanes } from "./lanes";
 
 /** Bytes of one pixel of a plane. */
 const PIXEL: usize = 16;
@@ -64,10 +64,10 @@ function pack<T>(begin: i32, end: i32, x: usize, x4: usize, H: i32, W: i32, C: i
       const rows = x4 + <usize>group * planeBytes + <usize>row * rowBytes;
       for (let plane = 0; plane < next - group; plane++) {
         const q = rows + <usize>plane * planeBytes;
-        if (!inside || step > 1) memory.fill(q, 0, rowBytes);
+        if (!inside || step > 1) clearVectors(q, q + rowBytes);
         else {
-          memory.fill(q, 0, <usize>from * PIXEL);
-          memory.fill(q + <usize>to * PIXEL, 0, rowBytes - <usize>to * PIXEL);
+          clearVectors(q, q + <usize>from * PIXEL);
+          clearVectors(q + <usize>to * PIXEL, q + rowBytes);
         }
       }
       if (!inside) continue;

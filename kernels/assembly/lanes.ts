@@ -135,6 +135,12 @@ const ZERO_ROW: usize = memory.data(4 * 4096 + 64);
   return i8x16.narrow_i16x8_s(i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(c, d));
 }
 
+/** Zeros from p up to `end`, a whole number of vectors: for few of them, where `memory.fill`, which leaves the module, takes longer than it fills. */
+// @ts-ignore: decorator
+@inline export function clearVectors(p: usize, end: usize): void {
+  for (const zero = i32x4.splat(0); p < end; p += 16) v128.store(p, zero);
+}
+
 /** Copies `width` f32. */
 // @ts-ignore: decorator
 @inline export function copyRow(x: usize, y: usize, width: i32): void {

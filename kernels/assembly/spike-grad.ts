@@ -11,7 +11,7 @@
  */
 import { gather_gradient } from "./generated/spikes";
 import { TAGS, compacted } from "./lists";
-import { at, loadSome } from "./lanes";
+import { at, clearVectors, loadSome } from "./lanes";
 
 /** Places of one band: their rows take 24 KB of L1. At most 255, as counts are bytes. */
 // @ts-ignore: decorator
@@ -136,14 +136,16 @@ function listEight(pixel: usize, pixels: i32, C: i32, tag: i32, ends: usize, eve
 export function spike_gradient_blocks(begin: i32, end: i32, dy: usize, dyb: usize, B: i32, H: i32, W: i32, N: i32, Hp: i32, Wp: i32, top: i32, left: i32): void {
   const places = B * Hp * Wp;
   for (let j = 0; j < N; j += BLOCK) {
+    const whole = N - j >= BLOCK;
     for (let row = begin; row < end; row++) {
       const y = row % Hp - top, to = at(dyb, j * places + row * Wp * BLOCK);
-      if (y < 0 || y >= H) { memory.fill(to, 0, at(0, Wp * BLOCK)); continue; }
-      memory.fill(to, 0, at(0, left * BLOCK));
-      memory.fill(at(to, (left + W) * BLOCK), 0, at(0, (Wp - left - W) * BLOCK));
+      if (y < 0 || y >= H) { clearVectors(to, at(to, Wp * BLOCK)); continue; }
+      clearVectors(to, at(to, left * BLOCK));
+      clearVectors(at(to, (left + W) * BLOCK), at(to, Wp * BLOCK));
       let from = at(dy, (row / Hp * H + y) * W * N + j), pixel = at(to, left * BLOCK);
       for (let x = 0; x < W; x++, from += <usize>N << 2, pixel += 4 * BLOCK) {
-        for (let lane = 0; lane < BLOCK; lane += 4) v128.store(at(pixel, lane), loadSome(at(from, lane), N - j - lane));
+        if (whole) for (let lane = 0; lane < BLOCK; lane += 4) v128.store(at(pixel, lane), v128.load(at(from, lane)));
+        else for (let lane = 0; lane < BLOCK; lane += 4) v128.store(at(pixel, lane), loadSome(at(from, lane), N - j - lane));
       }
     }
   }
