@@ -91,8 +91,8 @@ const embedded: Preset = {
 /** The same for SNN-YOLOv3. The published gains leave three classes a twentieth of the loss, and nearly nothing is learned of them in minutes. */
 const embeddedSNN: Preset = {
   ...embedded,
-  settings: { ...embedded.settings, model: "snn-yolov3-tiny", T: 4, D: 1, epochs: 7, anchors: "auto" },
-  recipe: { ...embedded.recipe, lr0: 0.05, warmupBiasLr: 0.05, gains: { box: 5, classes: 8, dfl: 20 } },
+  settings: { ...embedded.settings, model: "snn-yolov3-tiny", T: 4, D: 1, epochs: 10, anchors: "auto" },
+  recipe: { ...embedded.recipe, gains: { box: 5, classes: 8, dfl: 20 } },
 };
 
 /** A published recipe, at a size that a CPU can train: the one of the reference figures on BCCD. */

@@ -171,7 +171,7 @@ function sparseForward(s: Spikes, { ptr, scale, bias }: Weights, y: Tensor, g: G
 }
 
 /** Channels up to which a list is short beside what starting on it costs; output channels that repay copying lists; rows of 32 weights that about fit in L1. */
-const SHORT = 64, WIDE = 32, CLOSE = 288;
+const SHORT = 96, WIDE = 32, CLOSE = 288;
 
 /** How many taps a pixel's lists are joined over before they are gathered: all, those of a row, or one. */
 function tapsTogether({ taps, kw, K, N }: Geometry): number {
