@@ -55,7 +55,7 @@ const ROWS: Row[] = [
   { name: "spikes_to_f32", bytes: ({ n }) => 5 * n, run: ({ k, n, s, y }) => k.spikes_to_f32(n, s, y) },
   { name: "spike_events", bytes: ({ n, P, fired }) => n + 2 * fired + 8 * P, run: ({ k, P, s, events, spans }) => k.spike_events(Math.ceil(P / 64), s, events, spans, P, C) },
   { name: "spike_channel_events", bytes: ({ n, fired, bands }) => n + 2 * fired + 8 * bands * C,
-    run: ({ k, B, bands, s, bandEvents, bandSpans }) => k.spike_channel_events(bands, s, bandEvents, bandSpans, B, S, S, C, S, S) },
+    run: ({ k, B, bands, s, bandEvents, bandSpans }) => k.spike_channel_events(bands, s, bandEvents, bandSpans, B, S, S, C, S, S, 1, 0, 0) },
   { name: "spike_gradient_blocks", bytes: reals(2), run: ({ k, B, x, y }) => k.spike_gradient_blocks(B * S, x, y, B, S, S, C, S, S, 0, 0) },
   { name: "nc4_pack, halo 3", bytes: ({ B, n }) => 4 * (n + B * WIDE * WIDE * C),
     run: ({ k, B, x, wide }) => k.nc4_pack((B * C) / 4, x, wide, S, S, C, WIDE, WIDE, 3, 3, 1) },

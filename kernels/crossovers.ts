@@ -47,7 +47,7 @@ function measure(k: Kernels, memory: WebAssembly.Memory, take: (bytes: number) =
     k.spike_conv(P, events, spans, side === 1 ? 0 : table, P, taps, C, rows, 0, y, C, C);
   };
   const sparseDw = (s: number) => (): void => {
-    k.spike_channel_events(bands, s, events, spans, 1, SIDE, SIDE, C, Hp, Hp);
+    k.spike_channel_events(bands, s, events, spans, 1, SIDE, SIDE, C, Hp, Hp, 1, 0, 0);
     k.spike_gradient_blocks(Hp, dy, blocks, 1, SIDE, SIDE, C, Hp, Hp, pad, pad);
     k.spike_weight_grad(C, events, spans, 0, places, places, taps, side, Hp, C, blocks, dwt, C);
   };

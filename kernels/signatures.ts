@@ -241,13 +241,13 @@ export interface Kernels {
    */
   spike_unfold: Kernel<[events: Ptr, spans: Ptr, table: Ptr, row: Int, pixels: Int, taps: Int, K: Int, size: Int, unfolded: Ptr, open: Ptr]>;
 
-  // The weight gradient of spikes goes over places: pixel (y, x) of image b is place b*Hp*Wp + y*Wp + x, with Hp >= H and Wp >= W.
+  // The weight gradient of spikes goes over places: pixel (top + y*step, left + x*step) of image b is place b*Hp*Wp + y*Wp + x, with Hp and Wp so large that all such pixels have one.
   /**
    * n = ceil(B*Hp*Wp/192) bands of places: the events of channel c in a band, u16 (place in the band << 4 | value), are events[spans[2i]] up to
    * events[spans[2i + 1]] with i = band*C + c, in the order of places; those of a band stand one after the other from
    * events[200*C*band] on, up to eight unused entries behind each.
    */
-  spike_channel_events: Kernel<[s: Ptr, events: Ptr, spans: Ptr, B: Int, H: Int, W: Int, C: Int, Hp: Int, Wp: Int]>;
+  spike_channel_events: Kernel<[s: Ptr, events: Ptr, spans: Ptr, B: Int, H: Int, W: Int, C: Int, Hp: Int, Wp: Int, step: Int, top: Int, left: Int]>;
   /**
    * n = B*Hp image rows: dyb[j/32][place of (b, top + y, left + x)][j%32] = dy[b][y][x][j], zeros everywhere else. dy is [B,H,W,N];
    * dyb holds ceil(N/32)*32*B*Hp*Wp elements.

@@ -284,20 +284,49 @@ function denseWeightGradient(dy: Tensor, input: number, dw: Tensor, given: Geome
 
 /**
  * Events by channel in bands of places, and dy in blocks of output channels: each event adds one row of a block. With stride 1 the places are those of
- * images with a halo, so that a tap is the same step for all of them; otherwise a table says where it leads.
+ * images with a halo, so that a tap is the same step for all of them. Pixels of a wider stride are taken by phase, each of which is a convolution of
+ * stride 1 with the taps that meet it. Otherwise a table says where a place leads.
  */
 function sparseWeightGradient(dy: Tensor, s: Spikes, dw: Tensor, g: Geometry): void {
-  const { kernels: k, memory, bytes } = host();
-  const { B, H, W, OH, OW, kh, kw, taps, padding, K, N } = g, rows = taps * K;
-  const halo = g.stride === 1 && g.dilation === 1 && padding < Math.min(kh, kw);
-  const Hp = halo ? H + kh - 1 : H, Wp = halo ? W + kw - 1 : W, places = B * Hp * Wp, bands = Math.ceil(places / BAND);
-  const image = halo ? { H: Hp, W: Wp, top: kh - 1 - padding, left: kw - 1 - padding } : { H: OH, W: OW, top: 0, left: 0 };
-  const events = memory.workspace(2 * bands * LISTED * K), spans = memory.workspace(8 * bands * K);
-  const blocks = memory.workspace(padded32(N) * B * image.H * image.W * bytes), transposed = memory.workspace(rows * padded32(N) * bytes);
-  k.spike_channel_events(bands, s.ptr, events, spans, B, H, W, K, Hp, Wp);
-  k.spike_gradient_blocks(B * image.H, dy.ptr, blocks, B, OH, OW, N, image.H, image.W, image.top, image.left);
-  k.spike_weight_grad(K, events, spans, halo ? 0 : outputTable(g), places, B * image.H * image.W, taps, kw, Wp, K, blocks, transposed, N);
+  const { kernels: k, memory, bytes } = host(), { taps, K, N, kw, stride } = g, rows = taps * K, blocks = padded32(N) / 32, row = 32 * K;
+  const transposed = memory.workspace(32 * blocks * rows * bytes), phases = phasesOf(g);
+  if (!phases) gatherGradient(dy, s, transposed, g, { ...across(g.H, 1, 1, 0, 0), taps: g.kh }, { ...across(g.W, 1, 1, 0, 0), taps: kw }, outputTable(g));
+  else if (phases.length === 1) gatherGradient(dy, s, transposed, g, ...phases[0]);
+  else for (const [down, right] of phases) memory.withWorkspace(() => {
+    const size = down.taps * right.taps * row, part = memory.workspace(blocks * size * bytes);
+    gatherGradient(dy, s, part, g, down, right);
+    for (let y = 0, from = part; y < down.taps; y++) for (let x = 0; x < right.taps; x++, from += row * bytes) {
+      const tap = (down.tap + y * stride) * kw + right.tap + x * stride;
+      k.f32_copy_columns(blocks, from, size, transposed + tap * row * bytes, taps * row, row);
+    }
+  });
   for (let j = 0; j < N; j += 32) k.conv_unpack_weight_grad(Math.min(32, N - j), transposed + j * rows * bytes, dw.ptr + j * rows * bytes, 32, rows);
+}
+
+/** Every stride-th pixel of a row or column from `first` on, and what meets it: the taps from `tap` on, every stride-th, and so many zeros before dy. */
+interface Phase { readonly first: number; readonly tap: number; readonly taps: number; readonly before: number; readonly places: number }
+
+function across(size: number, kernel: number, stride: number, padding: number, first: number): Phase {
+  const tap = (first + padding) % stride, taps = Math.ceil((kernel - tap) / stride);
+  return { first, tap, taps, before: taps - 1 - (first + padding - tap) / stride, places: Math.ceil((size - first) / stride) + taps - 1 };
+}
+
+/** The phases of rows and columns that meet a tap; undefined where some tap meets none, or dy would have to begin before the first place. */
+function phasesOf({ H, W, kh, kw, stride, padding, dilation }: Geometry): [down: Phase, right: Phase][] | undefined {
+  if (dilation > 1 || H < stride || W < stride) return undefined;
+  const along = (size: number, kernel: number): Phase[] => Array.from({ length: stride }, (_, first) => across(size, kernel, stride, padding, first)).filter(({ taps }) => taps > 0);
+  const down = along(H, kh), right = along(W, kw);
+  return [...down, ...right].some(({ before }) => before < 0) ? undefined : down.flatMap((d) => right.map((r) => [d, r] as [Phase, Phase]));
+}
+
+/** to[block][tap][k][32] for the taps of one phase, or for all by the table. */
+function gatherGradient(dy: Tensor, s: Spikes, to: number, { B, H, W, OH, OW, K, N, stride }: Geometry, down: Phase, right: Phase, table = 0): void {
+  const { kernels: k, memory, bytes } = host(), Hp = down.places, Wp = right.places, places = B * Hp * Wp, bands = Math.ceil(places / BAND);
+  const image = table ? { H: OH, W: OW, top: 0, left: 0 } : { H: Hp, W: Wp, top: down.before, left: right.before };
+  const events = memory.workspace(2 * bands * LISTED * K), spans = memory.workspace(8 * bands * K), blocks = memory.workspace(padded32(N) * B * image.H * image.W * bytes);
+  k.spike_channel_events(bands, s.ptr, events, spans, B, H, W, K, Hp, Wp, table ? 1 : stride, down.first, right.first);
+  k.spike_gradient_blocks(B * image.H, dy.ptr, blocks, B, OH, OW, N, image.H, image.W, image.top, image.left);
+  k.spike_weight_grad(K, events, spans, table, places, B * image.H * image.W, down.taps * right.taps, right.taps, Wp, K, blocks, to, N);
 }
 
 /** dbias[j] = sum over pixels of dy[pixel][j] */

@@ -103,7 +103,7 @@ function forwardOf(x: Value, weight: Tensor, g: Geometry, algorithm: Algorithm):
   if (g.depthwise) return "depthwise";
   if (!spikes || g.groups > 1 || g.C > MOST_LISTED) return real;
   if (forced.forward) return forced.forward === "sparse" ? "sparse" : real;
-  if (neverPays(g, "forward")) return real;
+  if (neverPays(g)) return real;
   const sparse = real === "dense" ? gathers(x, weight, g, "forward") : x.statistics().density < crossoverOf(FIXED, g, "forward");
   return sparse ? "sparse" : real;
 }
@@ -126,7 +126,7 @@ export const weightGradientKernel = (x: Value, weight: Tensor, g: Geometry): "sp
 
 function weightGradientOf(x: Value, weight: Tensor, g: Geometry): "sparse" | "dense" {
   if (!(x instanceof Spikes) || g.groups > 1) return "dense";
-  return forced.dw ?? (!neverPays(g, "dw") && gathers(x, weight, g, "dw") ? "sparse" : "dense");
+  return forced.dw ?? (!neverPays(g) && gathers(x, weight, g, "dw") ? "sparse" : "dense");
 }
 
 /**
@@ -162,11 +162,8 @@ const crossoverOf = (crossovers: Crossovers, { taps }: Geometry, pass: "forward"
 /** Channels, on either side, that repay what a pixel's list costs. */
 const FEW = 16;
 
-/**
- * Narrow layers, and the gradient of strided weights, which walks the lists of all pixels for the few outputs that there are: at best even below a tenth of density, two to three times
- * slower at a third, and with much more memory. So shapes decide, and plans of memory know it.
- */
-const neverPays = ({ C, out, stride }: Geometry, pass: "forward" | "dw"): boolean => C < FEW || out < FEW || (pass === "dw" && stride > 1);
+/** Narrow layers: at best even below a tenth of density, two to three times slower at a third, and with much more memory. So shapes decide, and plans of memory know it. */
+const neverPays = ({ C, out }: Geometry): boolean => C < FEW || out < FEW;
 
 /** Tells the observer, if there is one. */
 export function seen<K extends string>(pass: Pass, weight: Tensor, { kh, kw }: Geometry, kernel: K): K {

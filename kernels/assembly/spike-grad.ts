@@ -28,12 +28,15 @@ import { at, clearVectors, loadSome } from "./lanes";
 @lazy const ZEROS = memory.data(16, 16);
 
 /** Bands [begin, end): events[spans[2i] .. spans[2i + 1]) with i = band*C + c are those of channel c among the places of the band, in their order. */
-export function spike_channel_events(begin: i32, end: i32, s: usize, events: usize, spans: usize, B: i32, H: i32, W: i32, C: i32, Hp: i32, Wp: i32): void {
-  const places = B * Hp * Wp;
+export function spike_channel_events(
+  begin: i32, end: i32, s: usize, events: usize, spans: usize, B: i32, H: i32, W: i32, C: i32, Hp: i32, Wp: i32, step: i32, top: i32, left: i32,
+): void {
+  const places = B * Hp * Wp, h = (H - top + step - 1) / step, w = (W - left + step - 1) / step, pixelBytes = step * C, rowBytes = step * W * C, pictureBytes = H * W * C;
+  s += (top * W + left) * C;
   for (let band = begin; band < end; band++) {
     const first = band * BAND, last = min(first + BAND, places), ends = spans + (<usize>(band * C) << 3);
     let c = 0, start: u32 = band * LISTED * C;
-    for (; c <= C - 16; c += 16) start = startLists(countSixteen(s + c, first, last, H, W, C, Hp, Wp), ends + (<usize>c << 3), start);
+    for (; c <= C - 16; c += 16) start = startLists(countSixteen(s + c, first, last, h, w, pixelBytes, rowBytes, pictureBytes, Hp, Wp), ends + (<usize>c << 3), start);
     for (; c < C; c++) {
       const span = ends + (<usize>c << 3);
       store<u32>(span, start);
@@ -43,24 +46,24 @@ export function spike_channel_events(begin: i32, end: i32, s: usize, events: usi
     for (let from = first, to = first; from < last; from = to) { // the pixels of one image row
       const row = from / Wp, x = from % Wp, y = row % Hp;
       to = min(last, from + Wp - x);
-      if (y >= H) continue;
-      const pixels = min(to - from, W - x), pixel = s + ((row / Hp * H + y) * W + x) * C;
-      for (let i = 0; i < pixels; i += 8) listEight(pixel + i * C, min(8, pixels - i), C, (from - first + i) << 4, ends, events);
+      if (y >= h) continue;
+      const pixels = min(to - from, w - x), pixel = s + row / Hp * pictureBytes + y * rowBytes + x * pixelBytes;
+      for (let i = 0; i < pixels; i += 8) listEight(pixel + i * pixelBytes, min(8, pixels - i), C, pixelBytes, (from - first + i) << 4, ends, events);
     }
   }
 }
 
 /** How often each of sixteen channels fired among the places [first, last): a band's fit in bytes. */
 // @ts-ignore: decorator
-@inline function countSixteen(s: usize, first: i32, last: i32, H: i32, W: i32, C: i32, Hp: i32, Wp: i32): v128 {
+@inline function countSixteen(s: usize, first: i32, last: i32, h: i32, w: i32, pixelBytes: i32, rowBytes: i32, pictureBytes: i32, Hp: i32, Wp: i32): v128 {
   const nibble = i8x16.splat(15), zero = i8x16.splat(0);
   let counts = zero;
   for (let from = first, to = first; from < last; from = to) {
     const row = from / Wp, x = from % Wp, y = row % Hp;
     to = min(last, from + Wp - x);
-    if (y >= H) continue;
-    let pixel = s + ((row / Hp * H + y) * W + x) * C;
-    for (let i = min(to - from, W - x); i > 0; i--, pixel += C) counts = i8x16.sub(counts, i8x16.gt_s(v128.and(v128.load(pixel), nibble), zero));
+    if (y >= h) continue;
+    let pixel = s + row / Hp * pictureBytes + y * rowBytes + x * pixelBytes;
+    for (let i = min(to - from, w - x); i > 0; i--, pixel += pixelBytes) counts = i8x16.sub(counts, i8x16.gt_s(v128.and(v128.load(pixel), nibble), zero));
   }
   return counts;
 }
@@ -77,18 +80,18 @@ export function spike_channel_events(begin: i32, end: i32, s: usize, events: usi
 }
 
 /** Events of so many pixels, at most eight, go to the lists of their channels: sixteen channels at a time, turned about so that a channel's pixels are neighbours. */
-function listEight(pixel: usize, pixels: i32, C: i32, tag: i32, ends: usize, events: usize): void {
+function listEight(pixel: usize, pixels: i32, C: i32, pixelBytes: i32, tag: i32, ends: usize, events: usize): void {
   const tags = i16x8.add(v128.load(TAGS), i16x8.splat(<i16>tag));
   let c = 0;
   for (; c <= C - 16; c += 16, pixel += 16, ends += 16 << 3) {
-    const r0 = valuesOf(pixel, 0, pixels, C), r1 = valuesOf(pixel, 1, pixels, C), r2 = valuesOf(pixel, 2, pixels, C), r3 = valuesOf(pixel, 3, pixels, C);
-    const r4 = valuesOf(pixel, 4, pixels, C), r5 = valuesOf(pixel, 5, pixels, C), r6 = valuesOf(pixel, 6, pixels, C), r7 = valuesOf(pixel, 7, pixels, C);
+    const r0 = valuesOf(pixel, 0, pixels, pixelBytes), r1 = valuesOf(pixel, 1, pixels, pixelBytes), r2 = valuesOf(pixel, 2, pixels, pixelBytes), r3 = valuesOf(pixel, 3, pixels, pixelBytes);
+    const r4 = valuesOf(pixel, 4, pixels, pixelBytes), r5 = valuesOf(pixel, 5, pixels, pixelBytes), r6 = valuesOf(pixel, 6, pixels, pixelBytes), r7 = valuesOf(pixel, 7, pixels, pixelBytes);
     eightChannels(zipLow(r0, r4), zipLow(r1, r5), zipLow(r2, r6), zipLow(r3, r7), tags, ends, events);
     eightChannels(zipHigh(r0, r4), zipHigh(r1, r5), zipHigh(r2, r6), zipHigh(r3, r7), tags, ends + (8 << 3), events);
   }
   for (; c < C; c++, pixel++, ends += 8) {
     for (let i = 0; i < pixels; i++) {
-      const value = <i32>load<u8>(pixel + i * C) & 15, end = load<u32>(ends, 4);
+      const value = <i32>load<u8>(pixel + i * pixelBytes) & 15, end = load<u32>(ends, 4);
       store<u16>(events + (<usize>end << 1), tag + (i << 4) | value);
       store<u32>(ends, end + <u32>(value > 0), 4);
     }
@@ -97,7 +100,7 @@ function listEight(pixel: usize, pixels: i32, C: i32, tag: i32, ends: usize, eve
 
 /** Values of sixteen channels of the i-th pixel, zeros past the last. */
 // @ts-ignore: decorator
-@inline function valuesOf(pixel: usize, i: i32, pixels: i32, C: i32): v128 { return v128.and(v128.load(i < pixels ? pixel + i * C : ZEROS), i8x16.splat(15)); }
+@inline function valuesOf(pixel: usize, i: i32, pixels: i32, pixelBytes: i32): v128 { return v128.and(v128.load(i < pixels ? pixel + i * pixelBytes : ZEROS), i8x16.splat(15)); }
 
 /** Bytes of a and b in turns: of their first halves. */
 // @ts-ignore: decorator

@@ -4,14 +4,14 @@ import type { Machine } from "./machine.ts";
 const BAND = 192, LISTED = 200, BLOCK = 32;
 
 export const spikeGrad = ({ real, u8, u16, i32, round }: Machine) => ({
-  spike_channel_events(begin: number, end: number, s: number, events: number, spans: number, B: number, H: number, W: number, C: number, Hp: number, Wp: number): void {
+  spike_channel_events(begin: number, end: number, s: number, events: number, spans: number, B: number, H: number, W: number, C: number, Hp: number, Wp: number, step: number, top: number, left: number): void {
     const S = u8(s), E = u16(events), span = i32(spans);
     for (let band = begin; band < end; band++) {
       let e = band * LISTED * C;
       for (let c = 0; c < C; c++) {
         span[2 * (band * C + c)] = e;
         for (let place = band * BAND; place < Math.min((band + 1) * BAND, B * Hp * Wp); place++) {
-          const row = Math.floor(place / Wp), x = place % Wp, y = row % Hp, b = Math.floor(row / Hp);
+          const row = Math.floor(place / Wp), x = left + place % Wp * step, y = top + row % Hp * step, b = Math.floor(row / Hp);
           const value = y < H && x < W ? S[((b * H + y) * W + x) * C + c] & 15 : 0;
           if (value > 0) E[e++] = (place - band * BAND) << 4 | value;
         }

@@ -107,3 +107,41 @@ describe("conv2d with algorithm winograd", () => {
     expect(() => conv2d(reals(), tensor(drawn([6, 1, 1, 5], 2), [6, 1, 1, 5]), undefined, { algorithm: "winograd" })).toThrow(can);
   }));
 });
+
+describe("the sparse path", () => {
+  /** Output and weight gradient of a convolution of spikes, each way. */
+  const both = (layer: Layer, density: number): Record<"sparse" | "dense", { y: number[]; dw: number[] }> => {
+    const { attributes, weight, y } = geometry(layer), random = new Random(7);
+    const fired = Float64Array.from({ length: layer.x.reduce((a, b) => a * b) }, () => (random.uniform() < density ? random.integer(1, 5) : 0));
+    const by = (path: "sparse" | "dense") => scope(() => withSpikePath(path, () => {
+      const w = tensor(drawn(weight, 2), weight, { requiresGrad: true }), out = conv2d(spikesOf(tensor(fired, layer.x), { D: 4 }), w, undefined, attributes);
+      backward(out, [tensor(drawn(y, 3), y)]);
+      return { y: Array.from(out.data), dw: Array.from(w.grad!.data) };
+    }));
+    return { sparse: by("sparse"), dense: by("dense") };
+  };
+
+  const layers: Record<string, Layer> = {
+    "stride 2": { x: [2, 8, 12, 17], out: 33, stride: 2 }, "stride 2, odd sides": { x: [2, 9, 7, 16], out: 20, stride: 2 }, "stride 2, 1x1": { x: [1, 9, 8, 16], out: 16, k: 1, stride: 2, padding: 0 },
+    "stride 2, 2x2": { x: [1, 8, 6, 16], out: 40, k: 2, stride: 2, padding: 0 }, "stride 2, 7x7": { x: [1, 13, 16, 16], out: 16, k: 7, stride: 2, padding: 3 }, "stride 4, 7x7": { x: [1, 17, 14, 18], out: 16, k: 7, stride: 4, padding: 2 },
+    "stride 3, no padding": { x: [1, 10, 11, 16], out: 16, stride: 3, padding: 0 }, "stride 2, more padding than phases hold": { x: [1, 6, 7, 16], out: 16, stride: 2, padding: 2 },
+    "stride wider than the picture": { x: [1, 2, 3, 16], out: 16, k: 1, stride: 4, padding: 0 }, "stride 3, dilation 2": { x: [1, 12, 11, 16], out: 16, stride: 3, dilation: 2 },
+    "lists joined over all taps, in parts": { x: [1, 70, 60, 32], out: 64 }, "lists joined over rows, in parts": { x: [1, 33, 40, 64], out: 40 }, "joined, 5x5 of stride 2": { x: [2, 21, 30, 16], out: 33, k: 5, stride: 2, padding: 2 },
+  };
+  it.each(Object.keys(layers))("has the bits of the dense one: %s", (name) => {
+    for (const host of name.endsWith("in parts") ? hosts.slice(-1) : hosts) withHost(host, () => {
+      for (const density of [0.02, 0.3, 1]) {
+        const { sparse, dense } = both(layers[name], density);
+        expect(sparse, `${host.build}, density ${density}`).toEqual(dense);
+      }
+    });
+  });
+
+  it("in parts is not in one: the largest of these has more pixels than are joined at a time", () => {
+    const calls: number[] = [], host = hosts.at(-1)!, { spike_unfold } = host.kernels;
+    host.kernels.spike_unfold = (...given) => { calls.push(given[5]); spike_unfold(...given); };
+    try { withHost(host, () => both(layers["lists joined over all taps, in parts"], 0.3)); } finally { host.kernels.spike_unfold = spike_unfold; }
+    expect(calls.length).toBeGreaterThan(1);
+    expect(calls.reduce((a, b) => a + b)).toBe(70 * 60);
+  });
+});

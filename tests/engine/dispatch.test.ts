@@ -90,11 +90,11 @@ describe("with fixed crossovers", () => {
     }
   });
 
-  here("layers of few channels on either side run dense at any density, and so does the gradient of strided weights", () => {
+  here("layers of few channels on either side run dense at any density", () => {
     const ran = (hundredths: number, out: number, C: number, stride = 1): string[] => both(spikes([1, 5, 5, C], hundredths), weight(out, 3, C), { padding: 1, stride }).map((kernel) => kernel.split(" ")[1]);
     for (const hundredths of [1, 10]) {
       expect([ran(hundredths, 32, 8), ran(hundredths, 8, 32), ran(hundredths, 16, 32), ran(hundredths, 32, 16)]).toEqual([["dense", "dense"], ["dense", "dense"], ["sparse", "sparse"], ["sparse", "sparse"]]);
-      expect(ran(hundredths, 16, 16, 2)).toEqual(["sparse", "dense"]);
+      expect(ran(hundredths, 16, 16, 2)).toEqual(["sparse", "sparse"]);
     }
   });
 

@@ -15,13 +15,13 @@ const transposed3x3 = (H: number, W: number): Int32Array => {
 
 const BAND = 192, LISTED = 200;
 
-describe("events by channel", () => {
-  const listing = (s: Uint8Array, [B, H, W, C]: readonly number[], halo: number): Setup => (bench) => {
-    const Hp = H + halo, Wp = W + halo, bands = Math.ceil((B * Hp * Wp) / BAND), size = bands * LISTED * C;
-    const events = bench.bytes(new Uint8Array(2 * size)), spans = bench.ints(2 * bands * C);
-    return { n: bands, args: [bench.bytes(s), events, spans, B, H, W, C, Hp, Wp], writes: [shorts(events, size), ints(spans, 2 * bands * C)] };
-  };
+const listing = (s: Uint8Array, [B, H, W, C]: readonly number[], halo: number, step = 1, top = 0, left = 0): Setup => (bench) => {
+  const Hp = Math.ceil((H - top) / step) + halo, Wp = Math.ceil((W - left) / step) + halo, bands = Math.ceil((B * Hp * Wp) / BAND), size = bands * LISTED * C;
+  const events = bench.bytes(new Uint8Array(2 * size)), spans = bench.ints(2 * bands * C);
+  return { n: bands, args: [bench.bytes(s), events, spans, B, H, W, C, Hp, Wp, step, top, left], writes: [shorts(events, size), ints(spans, 2 * bands * C)] };
+};
 
+describe("events by channel", () => {
   for (const shape of [[1, 1, 1, 1], [2, 3, 5, 3], [2, 8, 16, 17], [3, 17, 16, 5], [1, 1, 300, 32], [1, 15, 16, 1000]] as const) {
     for (const halo of [0, 2, 6]) {
       test(`of ${shape} in a halo of ${halo} are those that a plain loop finds, at every density and split`, () => {
@@ -43,6 +43,24 @@ describe("events by channel", () => {
   }
 });
 
+describe("events by channel of every other pixel", () => {
+  for (const [B, H, W, C] of [[2, 8, 16, 17], [3, 17, 16, 5], [1, 31, 37, 32]]) for (const step of [2, 3]) test(`of ${[B, H, W, C]}, every ${step}th in either direction, are those that a plain loop finds, from every first one`, () => {
+    for (let top = 0; top < step; top++) for (let left = 0; left < step; left++) for (const density of [0.01, 0.5, 1]) {
+      const s = spikeBytes(B * H * W * C, density), Hp = Math.ceil((H - top) / step) + 1, Wp = Math.ceil((W - left) / step) + 1;
+      const want: number[][] = Array.from({ length: Math.ceil((B * Hp * Wp) / BAND) * C }, () => []);
+      for (let b = 0; b < B; b++) for (let y = top; y < H; y += step) for (let x = left; x < W; x += step) for (let c = 0; c < C; c++) {
+        const place = (b * Hp + (y - top) / step) * Wp + (x - left) / step, value = s[((b * H + y) * W + x) * C + c] & 15;
+        if (value) want[Math.floor(place / BAND) * C + c].push(place % BAND << 4 | value);
+      }
+      for (const bench of [...builds.fast, builds.plain]) {
+        const [events, spans] = run(bench, "spike_channel_events", listing(s, [B, H, W, C], 1, step, top, left));
+        expect(listed(events, spans), bench.loaded.build).toEqual(want);
+        expectSplits(bench, "spike_channel_events", listing(s, [B, H, W, C], 1, step, top, left));
+      }
+    }
+  });
+});
+
 describe("spike weight gradient", () => {
   for (const density of [0, 0.01, 0.5, 1]) {
     for (const [H, W, C] of [[1, 1, 1], [3, 5, 3], [8, 16, 17], [17, 16, 5]] as const) {
@@ -59,7 +77,7 @@ describe("spike weight gradient", () => {
             const setup = (bench: Workbench) => {
               bench.clear();
               const events = bench.bytes(2 * bands * LISTED * C), spans = bench.ints(2 * bands * C), blocks = bench.real(Math.ceil(N / 32) * 32 * places);
-              bench.kernels.spike_channel_events(bands, bench.bytes(s), events, spans, B, H, W, C, Hp, Wp);
+              bench.kernels.spike_channel_events(bands, bench.bytes(s), events, spans, B, H, W, C, Hp, Wp, 1, 0, 0);
               bench.kernels.spike_gradient_blocks(B * Hp, bench.real(dy), blocks, B, H, W, N, Hp, Wp, edge, edge);
               const size = Math.ceil(N / 32) * 32 * taps * C, dwt = bench.real(size);
               return { n: C, args: [events, spans, tabled ? bench.ints(table) : 0, places, places, taps, taps === 9 ? 3 : 1, Wp, C, blocks, dwt, N], writes: [reals(dwt, size)] };
