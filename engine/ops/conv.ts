@@ -18,7 +18,7 @@ import { RUN, Spikes, type EventLists } from "../spikes.ts";
 import { empty, Tensor } from "../tensor.ts";
 import { depthwiseBackward, depthwiseForward, depthwiseSteps } from "./depthwise.ts";
 import { forwardKernel, inputGradientKernel, seen, weightGradientKernel, type Algorithm } from "./dispatch.ts";
-import { geometryOf, inputTable, outputTable, outputTableByPhase, type Geometry } from "./geometry.ts";
+import { geometryOf, inParts, inputTable, outputTable, outputTableByPhase, type Geometry } from "./geometry.ts";
 import { suitsWinograd, winograd } from "./winograd.ts";
 
 export interface ConvAttributes {
@@ -122,7 +122,10 @@ function denseForward(input: number, { ptr, scale, bias }: Weights, y: Tensor, g
     const columns = { x: x + group * K * bytes, y: y.ptr + group * N * bytes, bias: bias && bias + group * N * bytes };
     k.conv_pack(Math.ceil(N / 8), ptr + group * N * taps * K * bytes, packed, N, taps, K, scale && scale + group * N * bytes);
     if (g.pointwise) k.f32_gemm(g.outputPixels, columns.x, C, K, packed, columns.bias, columns.y, out, N);
-    else k.f32_conv(g.outputPixels, columns.x, C, inputTable(g), g.outputPixels, taps, K, packed, columns.bias, columns.y, out, N);
+    else inParts(g, taps * g.outputPixels, (part, first) => {
+      const from = columns.x + first * g.H * g.W * C * bytes, to = columns.y + first * g.OH * g.OW * out * bytes;
+      k.f32_conv(part.outputPixels, from, C, inputTable(part), part.outputPixels, taps, K, packed, columns.bias, to, out, N);
+    });
   }
 }
 
@@ -166,8 +169,12 @@ function sparseForward(s: Spikes, { ptr, scale, bias }: Weights, y: Tensor, g: G
   const packed = memory.workspace(padded32(N) * taps * K * bytes);
   k.spike_conv_pack(Math.ceil(N / 32), ptr, packed, N, taps, K, scale);
   const together = tapsTogether(g);
-  if (together > 1) return sparseUnfolded(lists, packed, bias, y, g, together);
-  k.spike_conv(g.outputPixels, lists.events, lists.spans, g.pointwise ? 0 : inputTable(g), g.outputPixels, taps, K, packed, bias, y.ptr, g.out, N);
+  if (g.pointwise) k.spike_conv(g.outputPixels, lists.events, lists.spans, 0, g.outputPixels, 1, K, packed, bias, y.ptr, g.out, N);
+  else inParts(g, taps * g.outputPixels, (part, first) => {
+    const { events } = lists, spans = lists.spans + 8 * first * g.H * g.W, to = y.ptr + first * g.OH * g.OW * g.out * bytes;
+    if (together > 1) sparseUnfolded({ events, spans }, packed, bias, to, part, together);
+    else k.spike_conv(part.outputPixels, events, spans, inputTable(part), part.outputPixels, taps, K, packed, bias, to, g.out, N);
+  });
 }
 
 /** Channels up to which a list is short beside what starting on it costs; output channels that repay copying lists; rows of 32 weights that about fit in L1. */
@@ -183,13 +190,13 @@ function tapsTogether({ taps, kw, K, N }: Geometry): number {
 const UNFOLDED = 512 * 1024;
 
 /** The sums of spike_conv in their order, over lists that are joined over several taps. */
-function sparseUnfolded({ events, spans }: EventLists, packed: number, bias: number, y: Tensor, g: Geometry, together: number): void {
+function sparseUnfolded({ events, spans }: EventLists, packed: number, bias: number, y: number, g: Geometry, together: number): void {
   const { kernels: k, memory, bytes } = host(), { taps, K, N, out, outputPixels } = g, table = inputTable(g);
   const groups = taps / together, run = groups * ((RUN * together + 1) * K + 8), chunk = RUN * Math.max(1, Math.floor(UNFOLDED / run));
   for (let p = 0; p < outputPixels; p += chunk) memory.withWorkspace(() => {
     const pixels = Math.min(chunk, outputPixels - p), runs = Math.ceil(pixels / RUN), unfolded = memory.workspace(2 * runs * run), open = memory.workspace(8 * groups * pixels);
     k.spike_unfold(runs, events, spans, table + 4 * p, outputPixels, pixels, taps, K, together, unfolded, open);
-    k.spike_conv(pixels, unfolded, open, 0, pixels, groups, together * K, packed, bias, y.ptr + p * out * bytes, out, N);
+    k.spike_conv(pixels, unfolded, open, 0, pixels, groups, together * K, packed, bias, y + p * out * bytes, out, N);
   });
 }
 
@@ -243,19 +250,22 @@ function inputGradient(dy: Tensor, x: Value, weight: Tensor, dx: Tensor, g: Geom
 
 function wholeInputGradient(dy: Tensor, weight: Tensor, dx: Tensor, g: Geometry, kernel: "winograd" | "dense"): void {
   const { kernels: k, memory, bytes } = host();
-  const { taps, K, N, groups, C, out } = g;
-  const packed = memory.workspace(padded8(K) * taps * N * bytes);
-  // pixels between which a stride steps meet different taps: those that meet the same ones are computed side by side, then put in place
-  const phases = g.stride > 1 ? outputTableByPhase(g) : undefined;
-  const rows = phases ? memory.workspace(g.inputPixels * C * bytes) : dx.ptr;
-  for (let group = 0; group < groups; group++) {
-    const from = dy.ptr + group * N * bytes, to = rows + group * K * bytes;
-    k.conv_pack_transposed(Math.ceil(K / 8), weight.ptr + group * N * taps * K * bytes, packed, N, taps, K);
-    if (kernel === "winograd") winograd(outputPicture(g, from), packed, true, 0, inputPicture(g, to), 2 - g.padding);
-    else if (g.pointwise) k.f32_gemm(g.inputPixels, from, out, N, packed, 0, to, C, K);
-    else k.f32_conv(g.inputPixels, from, out, phases?.table ?? outputTable(g), g.inputPixels, taps, N, packed, 0, to, C, K);
-  }
-  if (phases) k.f32_gather_rows(g.inputPixels, rows, phases.places, dx.ptr, C);
+  const { taps, K, N, groups, C, out } = g, panels = Math.ceil(K / 8), size = padded8(K) * taps * N * bytes;
+  const packed = Array.from({ length: groups }, (_, group) => {
+    const to = memory.workspace(size);
+    k.conv_pack_transposed(panels, weight.ptr + group * N * taps * K * bytes, to, N, taps, K);
+    return to;
+  });
+  const eachGroup = (dy: number, dx: number, run: (from: number, weights: number, to: number) => void): void => packed.forEach((weights, group) => run(dy + group * N * bytes, weights, dx + group * K * bytes));
+  if (kernel === "winograd") eachGroup(dy.ptr, dx.ptr, (from, weights, to) => winograd(outputPicture(g, from), weights, true, 0, inputPicture(g, to), 2 - g.padding));
+  else if (g.pointwise) eachGroup(dy.ptr, dx.ptr, (from, weights, to) => k.f32_gemm(g.inputPixels, from, out, N, weights, 0, to, C, K));
+  else inParts(g, (taps + 1) * g.inputPixels, (part, first) => memory.withWorkspace(() => {
+    const pixels = part.inputPixels, place = dx.ptr + first * g.H * g.W * C * bytes;
+    // pixels between which a stride steps meet different taps: those that meet the same ones are computed side by side, then put in place
+    const phases = g.stride > 1 ? outputTableByPhase(part) : undefined, rows = phases ? memory.workspace(pixels * C * bytes) : place;
+    eachGroup(dy.ptr + first * g.OH * g.OW * out * bytes, rows, (from, weights, to) => k.f32_conv(pixels, from, out, phases?.table ?? outputTable(part), pixels, taps, N, weights, 0, to, C, K));
+    if (phases) k.f32_gather_rows(pixels, rows, phases.places, place, C);
+  }));
 }
 
 /** dx where windows are open, zeros elsewhere: a neuron passes nothing on there. */

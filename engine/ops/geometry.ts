@@ -30,7 +30,18 @@ export function geometryOf(x: Shape, weight: Shape, y: Shape, { stride, padding,
 }
 
 /** Most bytes of tables that one memory keeps, unless a single table is larger: a network has few geometries, but pictures of many sizes have many. */
-const MOST_BYTES = 64 << 20;
+const MOST_BYTES = 128 << 20;
+
+/** Words of a table from which on the pictures of a batch are taken in parts, one table for all: larger ones leave the cache, and each other no room. */
+const MOST_WORDS = 2 << 20;
+
+/** Runs over the pictures of a batch in equal parts: `run` gets the geometry of a part, and the number of its first picture. */
+export function inParts(g: Geometry, words: number, run: (part: Geometry, first: number) => void): void {
+  let B = Math.min(g.B, Math.max(1, Math.floor(MOST_WORDS / (words / g.B))));
+  while (g.B % B) B--;
+  const part = B === g.B ? g : { ...g, B, inputPixels: B * g.H * g.W, outputPixels: B * g.OH * g.OW };
+  for (let first = 0; first < g.B; first += B) run(part, first);
+}
 
 interface Table { readonly pointer: number; readonly bytes: number }
 /** Tables of one memory by geometry, the one that was used longest ago first. */

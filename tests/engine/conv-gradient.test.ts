@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { backward, conv2d, loadKernels, noGrad, Random, scope, spikesOf, tensor, withHost, withSpikePath, type ConvAttributes, type Host, type Shape, type Tensor } from "../../engine/index.ts";
 import { inputGradientPath } from "../../engine/ops/dispatch.ts";
-import { geometryOf, outputTable } from "../../engine/ops/geometry.ts";
+import { geometryOf, inParts, outputTable } from "../../engine/ops/geometry.ts";
 import { relativeError } from "../kernels/harness.ts";
 
 let hosts: Host[];
@@ -144,4 +144,25 @@ describe("the sparse path", () => {
     expect(calls.length).toBeGreaterThan(1);
     expect(calls.reduce((a, b) => a + b)).toBe(70 * 60);
   });
+});
+
+describe("a batch whose tables are too large", () => {
+  it.each([[1, "sparse"], [2, "sparse"], [1, "dense"], [2, "dense"]] as const)("goes in parts, with the bits that its pictures give alone: stride %i, %s", (stride, path) => withHost(hosts.at(-1)!, () => {
+    const side = 400, all = geometry({ x: [6, side, side, 16], out: 17, stride }), one = geometry({ x: [1, side, side, 16], out: 17, stride }), pixels = side * side * 16, outputs = one.y.reduce((a, b) => a * b);
+    const fired = drawn([6, side, side, 16], 5).map((v) => Math.max(0, Math.round(6 * v - 3))), seed = drawn(all.y, 3), parts: number[] = [];
+    const run = (x: Float64Array, dy: Float64Array, { attributes, weight, y }: ReturnType<typeof geometry>) => scope(() => withSpikePath(path, () => {
+      const given = [x.length / pixels, side, side, 16], reals = tensor(x, given, { requiresGrad: path === "dense" }), w = tensor(drawn(weight, 2), weight, { requiresGrad: path === "sparse" });
+      const out = conv2d(path === "sparse" ? spikesOf(reals, { D: 4 }) : reals, w, undefined, attributes);
+      backward(out, [tensor(dy, y)]);
+      return { y: Float32Array.from(out.data), dx: reals.grad && Float32Array.from(reals.grad.data) };
+    }));
+    inParts(all.g, 9 * all.g.outputPixels, ({ B }) => parts.push(B));
+    expect(parts.length, "parts").toBeGreaterThan(1);
+    const together = run(fired, seed, all);
+    for (let b = 0; b < 6; b += 5) {
+      const alone = run(fired.subarray(b * pixels, (b + 1) * pixels), seed.subarray(b * outputs, (b + 1) * outputs), one);
+      expect(Buffer.compare(Buffer.from(together.y.buffer, 4 * b * outputs, 4 * outputs), Buffer.from(alone.y.buffer)), "y").toBe(0);
+      if (alone.dx) expect(Buffer.compare(Buffer.from(together.dx!.buffer, 4 * b * pixels, 4 * pixels), Buffer.from(alone.dx.buffer)), "dx").toBe(0);
+    }
+  }));
 });
