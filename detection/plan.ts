@@ -1,6 +1,7 @@
 /** How much memory training will take, known before anything runs. */
-import { add, backward, bceWithLogits, empty, OutOfMemoryError, rehearse, scope, sigmoid, sum } from "../engine/index.ts";
+import { backward, empty, OutOfMemoryError, rehearse, scope } from "../engine/index.ts";
 import { tensorsOf } from "../nn/checkpoint.ts";
+import type { BoxTargets } from "./loss.ts";
 import { newDetector, type DetectorRecord } from "./families.ts";
 
 /** Bytes of the linear memory after a training step. */
@@ -35,10 +36,10 @@ function rehearseStep({ model: config, batch, imgsz }: PlannedTraining): MemoryP
   return rehearse((memory) => {
     const model = newDetector(config), parameters = memory.persistentBytes;
     for (const { size } of tensorsOf(model).values()) memory.persistent(4 * size); // averages
+    const objects: BoxTargets = { image: Int32Array.from({ length: batch }, (_, b) => b), class: new Int32Array(batch), xywh: Float32Array.from({ length: 4 * batch }, (_, i) => (i & 2 ? 0.4 : 0.5)) };
     const activations = scope(() => {
-      const outputs = model.outputs(model.forward(empty([batch, imgsz, imgsz, 3]))), held = memory.inUse - memory.persistentBytes;
-      for (const output of outputs) sigmoid(output); // what assigning objects looks at
-      backward(outputs.map((output) => sum(bceWithLogits(output, empty(output.shape)))).reduce((a, b) => add(a, b)));
+      const prediction = model.forward(empty([batch, imgsz, imgsz, 3])), held = memory.inUse - memory.persistentBytes;
+      backward(model.loss(prediction, objects).total);
       return held;
     });
     for (const { size } of model.parameters()) memory.persistent(4 * size); // momentum

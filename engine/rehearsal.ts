@@ -5,7 +5,7 @@ import { withHost, type Host } from "./host.ts";
 import { Memory } from "./memory.ts";
 
 /**
- * Runs with a host of its own that only counts. Shapes, choices and lifetimes are those of a real run in which nothing fires; values are zeros. A page that nobody
+ * Runs with a host of its own that only counts. Shapes, choices and lifetimes are those of a real run with spikes as dense as they usually are; values mean nothing. A page that nobody
  * writes to costs nothing, so a rehearsal of gigabytes takes a few megabytes.
  */
 export function rehearse<R>(run: (memory: Memory) => R): R {

@@ -33,7 +33,7 @@ export function geometryOf(x: Shape, weight: Shape, y: Shape, { stride, padding,
 const MOST_BYTES = 128 << 20;
 
 /** Words of a table from which on the pictures of a batch are taken in parts, one table for all: larger ones leave the cache, and each other no room. */
-const MOST_WORDS = 2 << 20;
+const MOST_WORDS = 1 << 20;
 
 /** Runs over the pictures of a batch in equal parts: `run` gets the geometry of a part, and the number of its first picture. */
 export function inParts(g: Geometry, words: number, run: (part: Geometry, first: number) => void): void {
