@@ -14,7 +14,7 @@ export { Random } from "./random.ts";
 export { lastAxis, show, sizeOf, type Shape } from "./shape.ts";
 export { add, exp, leakyRelu, mul, scale, sigmoid, sub, sum, sumOfSquares } from "./ops/elementwise.ts";
 export { channels, concat, concatRows, gatherRows, meanOverTime, repeatOverTime, reshape, valuesOf } from "./ops/layout.ts";
-export { batchNorm, batchStatistics, mulRow, type Statistics } from "./ops/norm.ts";
+export { batchNorm, batchStatistics, mulRow, updateRunning, type Statistics } from "./ops/norm.ts";
 export { conv2d, type ConvAttributes } from "./ops/conv.ts";
 export { observeKernels, sumsExactly, withKernels, withSpikePath, type Algorithm, type KernelChoice, type KernelRun, type SpikePath } from "./ops/dispatch.ts";
 export { linear, matmul } from "./ops/matmul.ts";

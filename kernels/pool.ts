@@ -248,7 +248,7 @@ const moveEach = moves();
 /** For the caller alone: too little to share, or written to what outlives a step, so that a step in which a worker is lost can be run again. */
 const alone: Work = () => 0;
 const WORK: Partial<Record<keyof Kernels, Work>> = {
-  f32_sgd: alone, f32_ema: alone, conv_table: alone, conv_table_transposed: alone, f32_sum: alone, f32_sum_squares: alone,
+  f32_sgd: alone, f32_ema: alone, f32_norm_running: alone, conv_table: alone, conv_table_transposed: alone, f32_sum: alone, f32_sum_squares: alone,
 
   f32_conv: times(4, 5, 10), f32_gemm: times(2, 7), f32_gemm_masked: times(4, 5), f32_conv_weight_grad: times(3, 7),
   f32_depthwise: many(4, times(7, 8, 9, 10)), f32_depthwise_weight_grad: many(4, times(3, 7, 8, 9, 10)),

@@ -85,6 +85,15 @@ export interface Kernels {
   // ── normalisation ───────────────────────────────────────────────────────────────────────────────────────────────
   /** n rows: dx[row][c] = a[c] * dy[row][c] + b[c] * x[row][c] + k[c]      (batch norm backward, with its coefficients) */
   f32_norm_backward: Kernel<[x: Ptr, dy: Ptr, a: Ptr, b: Ptr, k: Ptr, dx: Ptr, C: Int]>;
+  /** n channels: scale[c] = gamma[c] / sqrt(variance[c] + eps),  shift[c] = beta[c] - mean[c] * scale[c]. These three compute in float64 between loads and stores. */
+  f32_norm_affine: Kernel<[gamma: Ptr, beta: Ptr, mean: Ptr, variance: Ptr, eps: number, scale: Ptr, shift: Ptr]>;
+  /** n channels: running[c] += share * (factor * value[c] - running[c]) */
+  f32_norm_running: Kernel<[value: Ptr, running: Ptr, share: number, factor: number]>;
+  /**
+   * n channels, of the gradient: with r = 1 / sqrt(variance[c] + eps), a[c] = gamma[c] r,  b[c] = -a[c] r^2 dot[c] / rows,  k[c] = -a[c] sum[c] / rows - mean[c] b[c]
+   * (both 0 for no rows: statistics that were given), and dot[c] becomes r dot[c].
+   */
+  f32_norm_coefficients: Kernel<[gamma: Ptr, mean: Ptr, variance: Ptr, eps: number, sum: Ptr, dot: Ptr, rows: number, a: Ptr, b: Ptr, k: Ptr]>;
 
   // ── dense convolution (indirect GEMM) and 1x1 ───────────────────────────────────────────────────────────────────
   /**

@@ -1,6 +1,6 @@
 /** Layers on frames [N, H, W, C]. Sequences [T, B, H, W, C] pass through them with time folded into the batch. */
 import {
-  batchNorm, batchStatistics, conv2d, isRecomputing, isRecording, linear, Parameter, padWith, reshape, sumsExactly, tensor, valuesOf, Spikes, Tensor, type ConvAttributes, type Random, type RealArray, type Value,
+  batchNorm, batchStatistics, conv2d, isRecomputing, isRecording, linear, Parameter, padWith, reshape, sumsExactly, tensor, updateRunning, valuesOf, Spikes, Tensor, type ConvAttributes, type Random, type RealArray, type Value,
 } from "../engine/index.ts";
 import { Buffer, Module } from "./module.ts";
 
@@ -153,12 +153,8 @@ export class BatchNorm2d extends Module {
 
   private update(mean: Tensor, variance: Tensor, rows: number): void {
     const { momentum } = this.options;
-    const [m, v, runningMean, runningVariance] = [mean, variance, this.runningMean, this.runningVariance].map((p) => p.data);
-    const unbiased = rows > 1 ? rows / (rows - 1) : 1;
-    for (let c = 0; c < this.channels; c++) {
-      runningMean[c] += momentum * (m[c] - runningMean[c]);
-      runningVariance[c] += momentum * (v[c] * unbiased - runningVariance[c]);
-    }
+    updateRunning(this.runningMean, mean, { share: momentum });
+    updateRunning(this.runningVariance, variance, { share: momentum, factor: rows > 1 ? rows / (rows - 1) : 1 });
   }
 }
 

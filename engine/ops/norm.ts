@@ -14,6 +14,11 @@ export interface Statistics {
   readonly variance: Tensor;
 }
 
+/** running += share (factor value - running), per channel. */
+export function updateRunning(running: Tensor, value: Tensor, { share, factor = 1 }: { share: number; factor?: number }): void {
+  host().kernels.f32_norm_running(running.size, value.ptr, running.ptr, share, factor);
+}
+
 /** Mean and biased variance of each channel over all rows of x [..., C]: those of each block of rows first, so that a large mean costs no digits. */
 export function batchStatistics(x: Tensor): Statistics {
   const { kernels: k, memory, bytes } = host();
@@ -55,11 +60,7 @@ export const batchNorm = defineOp<[x: Tensor, gamma: Tensor, beta: Tensor], Batc
   },
   forward: (k, [x, gamma, beta], y, { mean, variance, eps }) => {
     const C = lastAxis(x.shape), scale = scratch([C]), shift = scratch([C]);
-    const [g, b, m, v, s, t] = [gamma, beta, mean, variance, scale, shift].map((p) => p.data);
-    for (let c = 0; c < C; c++) {
-      s[c] = g[c] / Math.sqrt(v[c] + eps);
-      t[c] = b[c] - m[c] * s[c];
-    }
+    k.f32_norm_affine(C, gamma.ptr, beta.ptr, mean.ptr, variance.ptr, eps, scale.ptr, shift.ptr);
     k.f32_affine_row(rowsOf(x.shape), x.ptr, scale.ptr, shift.ptr, y.ptr, C);
   },
   backward: (dy, [x, gamma], { attributes: { mean, variance, eps, ofBatch }, needs }) => {
@@ -71,14 +72,7 @@ export const batchNorm = defineOp<[x: Tensor, gamma: Tensor, beta: Tensor], Batc
     k.f32_combine_columns(C, sums, dbeta.ptr, blocks, C, 1);
     k.f32_combine_columns(C, dots, dgamma.ptr, blocks, C, 1); // Q; scaled to r Q below
     const a = scratch([C]), b = scratch([C]), k0 = scratch([C]);
-    const [g, m, v, S, Q, A, B, K] = [gamma, mean, variance, dbeta, dgamma, a, b, k0].map((p) => p.data);
-    for (let c = 0; c < C; c++) {
-      const r = 1 / Math.sqrt(v[c] + eps);
-      A[c] = g[c] * r;
-      B[c] = ofBatch ? (-A[c] * r * r * Q[c]) / n : 0;
-      K[c] = ofBatch ? (-A[c] * S[c]) / n - m[c] * B[c] : 0;
-      Q[c] *= r;
-    }
+    k.f32_norm_coefficients(C, gamma.ptr, mean.ptr, variance.ptr, eps, dbeta.ptr, dgamma.ptr, ofBatch ? n : 0, a.ptr, b.ptr, k0.ptr);
     if (!needs[0]) return [undefined, dgamma, dbeta];
     const dx = empty(x.shape);
     k.f32_norm_backward(n, x.ptr, dy.ptr, a.ptr, b.ptr, k0.ptr, dx.ptr, C);

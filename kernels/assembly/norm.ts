@@ -1,4 +1,4 @@
-/** Batch norm is column sums (rows.ts), an affine map per channel (rows.ts), and this. */
+/** Batch norm is column sums (rows.ts), an affine map per channel (rows.ts), and this: its numbers per channel, in float64 between loads and stores, and its gradient. */
 import { LANES, at } from "./lanes";
 
 /** dx[row][c] = a[c] * dy[row][c] + b[c] * x[row][c] + k[c] */
@@ -11,5 +11,43 @@ export function f32_norm_backward(begin: i32, end: i32, x: usize, dy: usize, a: 
       v128.store(at(dxr, c), f32x4.add(linear, v128.load(at(k, c))));
     }
     for (; c < C; c++) store<f32>(at(dxr, c), load<f32>(at(a, c)) * load<f32>(at(dyr, c)) + load<f32>(at(b, c)) * load<f32>(at(xr, c)) + load<f32>(at(k, c)));
+  }
+}
+
+// @ts-ignore: decorator
+@inline function number(p: usize, c: i32): f64 { return <f64>load<f32>(at(p, c)); }
+
+/** Stores a number, and says what of it was stored. */
+// @ts-ignore: decorator
+@inline function stored(p: usize, c: i32, value: f64): f64 {
+  store<f32>(at(p, c), <f32>value);
+  return <f64><f32>value;
+}
+
+/** scale[c] = gamma[c] / sqrt(variance[c] + eps),  shift[c] = beta[c] - mean[c] * scale[c] */
+export function f32_norm_affine(begin: i32, end: i32, gamma: usize, beta: usize, mean: usize, variance: usize, eps: f64, scale: usize, shift: usize): void {
+  for (let c = begin; c < end; c++) {
+    const s = stored(scale, c, number(gamma, c) / Math.sqrt(number(variance, c) + eps));
+    stored(shift, c, number(beta, c) - number(mean, c) * s);
+  }
+}
+
+/** running[c] += share * (factor * value[c] - running[c]) */
+export function f32_norm_running(begin: i32, end: i32, value: usize, running: usize, share: f64, factor: f64): void {
+  for (let c = begin; c < end; c++) {
+    const before = number(running, c);
+    stored(running, c, before + share * (number(value, c) * factor - before));
+  }
+}
+
+/** r = 1 / sqrt(variance[c] + eps);  a[c] = gamma[c] r;  b[c] = -a r^2 dot[c] / rows,  k[c] = -a sum[c] / rows - mean[c] b[c], both 0 if rows is 0;  dot[c] becomes r dot[c] */
+export function f32_norm_coefficients(
+  begin: i32, end: i32, gamma: usize, mean: usize, variance: usize, eps: f64, sum: usize, dot: usize, rows: f64, a: usize, b: usize, k: usize,
+): void {
+  for (let c = begin; c < end; c++) {
+    const r = 1 / Math.sqrt(number(variance, c) + eps), ac = stored(a, c, number(gamma, c) * r);
+    const bc = stored(b, c, rows > 0 ? -ac * r * r * number(dot, c) / rows : 0);
+    stored(k, c, rows > 0 ? -ac * number(sum, c) / rows - number(mean, c) * bc : 0);
+    stored(dot, c, number(dot, c) * r);
   }
 }

@@ -1,4 +1,4 @@
-/** Batch norm is column sums (rows.ts), an affine map per channel (rows.ts), and this. */
+/** Batch norm is column sums (rows.ts), an affine map per channel (rows.ts), and this: its numbers per channel, in float64 between loads and stores, and its gradient. */
 import type { Machine } from "./machine.ts";
 
 export const norm = ({ real, round }: Machine) => ({
@@ -6,6 +6,32 @@ export const norm = ({ real, round }: Machine) => ({
     const X = real(x), dY = real(dy), A = real(a), B = real(b), K = real(k), dX = real(dx);
     for (let row = begin; row < end; row++) {
       for (let c = 0; c < C; c++) dX[row * C + c] = round(round(A[c] * dY[row * C + c]) + round(B[c] * X[row * C + c])) + K[c];
+    }
+  },
+
+  f32_norm_affine(begin: number, end: number, gamma: number, beta: number, mean: number, variance: number, eps: number, scale: number, shift: number): void {
+    const [G, B, M, V, S, T] = [gamma, beta, mean, variance, scale, shift].map(real);
+    for (let c = begin; c < end; c++) {
+      S[c] = G[c] / Math.sqrt(V[c] + eps);
+      T[c] = B[c] - M[c] * S[c];
+    }
+  },
+
+  f32_norm_running(begin: number, end: number, value: number, running: number, share: number, factor: number): void {
+    const V = real(value), R = real(running);
+    for (let c = begin; c < end; c++) R[c] += share * (V[c] * factor - R[c]);
+  },
+
+  f32_norm_coefficients(
+    begin: number, end: number, gamma: number, mean: number, variance: number, eps: number, sum: number, dot: number, rows: number, a: number, b: number, k: number,
+  ): void {
+    const [G, M, V, S, Q, A, B, K] = [gamma, mean, variance, sum, dot, a, b, k].map(real);
+    for (let c = begin; c < end; c++) {
+      const r = 1 / Math.sqrt(V[c] + eps);
+      A[c] = G[c] * r;
+      B[c] = rows > 0 ? (-A[c] * r * r * Q[c]) / rows : 0;
+      K[c] = rows > 0 ? (-A[c] * S[c]) / rows - M[c] * B[c] : 0;
+      Q[c] *= r;
     }
   },
 });

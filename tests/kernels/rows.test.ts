@@ -54,6 +54,24 @@ describe("rows", () => {
         };
       },
     },
+    {
+      name: "f32_norm_affine",
+      setup: (rows, C) => (bench) => {
+        const [scale, shift] = [bench.real(C), bench.real(C)], [gamma, beta, mean] = [1, 2, 3].map((seed) => bench.real(values(C, seed)));
+        return { n: C, args: [gamma, beta, mean, bench.real(values(C, 4).map((v) => v * v / rows)), 1e-3, scale, shift], writes: [reals(scale, C), reals(shift, C)] };
+      },
+    },
+    {
+      name: "f32_norm_running",
+      setup: (rows, C) => (bench) => { const running = bench.real(values(C, 1)); return { n: C, args: [bench.real(values(C, 2)), running, 0.03, (rows + 1) / rows], writes: [reals(running, C)] }; },
+    },
+    {
+      name: "f32_norm_coefficients",
+      setup: (rows, C) => (bench) => {
+        const [a, b, k] = [bench.real(C), bench.real(C), bench.real(C)], [gamma, mean, sum, dot] = [1, 2, 3, 4].map((seed) => bench.real(values(C, seed)));
+        return { n: C, args: [gamma, mean, bench.real(values(C, 5).map((v) => v * v)), 1e-3, sum, dot, rows === 5 ? 0 : rows, a, b, k], writes: [a, b, k, dot].map((p) => reals(p, C)) };
+      },
+    },
   ];
   for (const { name, setup } of cases) {
     it(`${name} is the same bit for bit in every build, at every shape and split`, () => {
