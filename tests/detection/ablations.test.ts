@@ -6,6 +6,7 @@ import {
   ablations, FiringRate, foldFor, kernelList, picojoules, predict, predictionNms, profile, SpikeYOLO, spikeYOLO, SpikingYOLOv8, spikingYOLOv8, toReference, type Detector, type HeadName, type SpikeYOLOConfig,
 } from "../../detection/index.ts";
 import { fold, foldedChains, ilif, SGD, SpikingRepConv } from "../../nn/index.ts";
+import { noise } from "./noise.ts";
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -16,10 +17,7 @@ afterAll(() => host.stop());
 type Network = SpikeYOLO<any> | SpikingYOLOv8<any>;
 type Fields = Partial<SpikeYOLOConfig<HeadName>>;
 const SIDE = 64;
-const images = (B: number, seed = 1) => {
-  const random = new Random(seed);
-  return { shape: [B, SIDE, SIDE, 3], data: Float32Array.from({ length: B * SIDE * SIDE * 3 }, () => random.uniform()) };
-};
+const images = (B: number, seed = 1) => noise(B, SIDE, seed);
 const boxes = { image: Int32Array.of(0, 1), class: Int32Array.of(0, 2), xywh: Float32Array.of(0.5, 0.5, 0.4, 0.4, 0.5, 0.5, 0.5, 0.3) };
 
 /** Running statistics that come near those of a batch in a few steps. */

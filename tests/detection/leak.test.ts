@@ -1,8 +1,9 @@
 /** SpikeYOLO with a learnable leak: one for each place that fires, and nothing else changes its name. */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { backward, loadKernels, noGrad, Random, scope, withHost, type Host } from "../../engine/index.ts";
+import { backward, loadKernels, noGrad, scope, withHost, type Host } from "../../engine/index.ts";
 import { planTraining, SpikeYOLO, spikeYOLO, toReference, type SpikeYOLOConfig } from "../../detection/index.ts";
 import { leaky, loadCheckpoint, Neurons, parametricLeaky, restore, saveCheckpoint, SGD, tensorsOf } from "../../nn/index.ts";
+import { noise } from "./noise.ts";
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -10,10 +11,6 @@ let host: Host;
 beforeAll(async () => { host = await loadKernels({ threads: 1 }); });
 afterAll(() => host.stop());
 
-const images = (B: number, side: number, seed = 1) => {
-  const random = new Random(seed);
-  return { shape: [B, side, side, 3], data: Float32Array.from({ length: B * side * side * 3 }, () => random.uniform()) };
-};
 const boxes = { image: Int32Array.of(0), class: Int32Array.of(1), xywh: Float32Array.of(0.5, 0.5, 0.5, 0.5) };
 const make = (fields: Partial<SpikeYOLOConfig> = {}) => new SpikeYOLO({ ...spikeYOLO.tiny, classes: 2, T: 2, norm: { eps: 1e-3, momentum: 0.7 }, neuron: parametricLeaky({ tau: 2, decayInput: false }), ...fields });
 const leaks = (model: SpikeYOLO) => model.namedParameters().filter(([name]) => name.endsWith(".w"));
@@ -31,7 +28,7 @@ describe("a SpikeYOLO with a learnable leak", () => {
   });
 
   test("fires as with the fixed leak until a leak has moved", () => {
-    const learned = make(), fixed = make({ neuron: leaky({ tau: 2, decayInput: false }) }), run = (model: SpikeYOLO) => scope(() => noGrad(() => Array.from(model.forward(images(1, 64)).classes.data)));
+    const learned = make(), fixed = make({ neuron: leaky({ tau: 2, decayInput: false }) }), run = (model: SpikeYOLO) => scope(() => noGrad(() => Array.from(model.forward(noise(1, 64)).classes.data)));
     const before = run(learned);
     expect(before).toEqual(run(fixed));
     leaks(learned)[30][1].data[0] += 1;
@@ -41,7 +38,7 @@ describe("a SpikeYOLO with a learnable leak", () => {
   test("learns it: every leak moves, and comes back from a checkpoint", () => {
     const model = make(), sgd = new SGD(model.namedParameters(), { lr: 0.05 }), before = leaks(model).map(([, { data }]) => data[0]);
     for (let step = 0; step < 2; step++) {
-      scope(() => backward(model.loss(model.forward(images(2, 64, step)), boxes).total));
+      scope(() => backward(model.loss(model.forward(noise(2, 64, step)), boxes).total));
       sgd.step({ clip: 10 });
     }
     const after = leaks(model).map(([, { data }]) => data[0]);
@@ -65,10 +62,10 @@ async function gradients(build: "reference" | "reference64", weights?: ReadonlyM
   const here = await loadKernels({ build });
   return withHost(here, () => {
     const model = make();
-    if (!weights) for (let pass = 0; pass < 2; pass++) scope(() => noGrad(() => { model.forward(images(2, 64, pass)); }));
+    if (!weights) for (let pass = 0; pass < 2; pass++) scope(() => noGrad(() => { model.forward(noise(2, 64, pass)); }));
     for (const [name, tensor] of tensorsOf(model)) if (weights) tensor.data.set(weights.get(name)!);
     model.eval();
-    scope(() => backward(model.loss(model.forward(images(1, 32, 5)), boxes).total));
+    scope(() => backward(model.loss(model.forward(noise(1, 32, 5)), boxes).total));
     return { of: new Map(leaks(model).map(([name, { grad }]) => [name, grad!.data[0]])), weights: new Map([...tensorsOf(model)].map(([name, { data }]) => [name, Array.from(data)])) };
   });
 }

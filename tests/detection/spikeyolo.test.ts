@@ -3,15 +3,12 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { backward, loadKernels, Random, scope, type Host } from "../../engine/index.ts";
 import { detectionLoss, SpikeYOLO, spikeYOLO } from "../../detection/index.ts";
 import { EMA, SGD } from "../../nn/index.ts";
+import { noise } from "./noise.ts";
 
 let host: Host;
 beforeAll(async () => { host = await loadKernels({ threads: 1 }); });
 afterAll(() => host.stop());
 
-const images = (B: number, side: number, seed = 1) => {
-  const random = new Random(seed);
-  return { shape: [B, side, side, 3], data: Float32Array.from({ length: B * side * side * 3 }, () => random.uniform()) };
-};
 
 describe("sizes", () => {
   class Counted extends SpikeYOLO { override initialize(): void {} }
@@ -37,7 +34,7 @@ describe("memory", () => {
         image: Int32Array.from({ length: n }, () => random.integer(0, 2)), class: Int32Array.from({ length: n }, () => random.integer(0, 3)),
         xywh: Float32Array.from({ length: 4 * n }, (_, i) => (i % 4 < 2 ? random.uniform(0.3, 0.7) : random.uniform(0.2, 0.6))),
       };
-      scope(() => backward(detectionLoss(model.forward(images(2, 64, step)), boxes).total));
+      scope(() => backward(detectionLoss(model.forward(noise(2, 64, step)), boxes).total));
       optimizer.step({ clip: 10 });
       ema.update();
       if (step === 2 || step === 50) marks.push({ inUse: host.memory.inUse, reserved: host.memory.reserved });
@@ -48,5 +45,5 @@ describe("memory", () => {
 
 test("it refuses images whose sides the strides do not divide, and names them", () => {
   const model = new SpikeYOLO({ ...spikeYOLO.tiny, classes: 3 });
-  expect(() => scope(() => model.forward(images(1, 40)))).toThrow("SpikeYOLO: expected images [B, H, W, 3] or a sequence [T, B, H, W, 3] with sides that are multiples of 32, got [1, 40, 40, 3]");
+  expect(() => scope(() => model.forward(noise(1, 40)))).toThrow("SpikeYOLO: expected images [B, H, W, 3] or a sequence [T, B, H, W, 3] with sides that are multiples of 32, got [1, 40, 40, 3]");
 });
