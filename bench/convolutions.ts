@@ -2,6 +2,7 @@
  * Convolutions laid out on a desk as the ops lay them out: stride 1, padding that keeps the size, weights packed, tables made.
  * Each gives the pointers of its tensors (x, y and their gradients [B, S, S, channels], w and dw [N, k, k, channels per group]) and its passes as functions.
  */
+import { BAND, LISTED } from "../kernels/signatures.ts";
 import type { Desk } from "./desk.ts";
 
 export interface Shape { B: number; S: number; C: number; N: number; k: number }
@@ -39,11 +40,11 @@ export function dense(desk: Desk, { B, S, C, N, k: side }: Shape) {
  * `reals` is the dense one on their values.
  */
 export function sparse(desk: Desk, shape: Shape, density: number) {
-  const { k } = desk, { B, S, C, N, k: side } = shape, taps = side * side, P = B * S * S, D = 4, halo = side >> 1, H = S + 2 * halo, places = B * H * H, bands = Math.ceil(places / 192), rows = taps * C;
+  const { k } = desk, { B, S, C, N, k: side } = shape, taps = side * side, P = B * S * S, D = 4, halo = side >> 1, H = S + 2 * halo, places = B * H * H, bands = Math.ceil(places / BAND), rows = taps * C;
   const reals = dense(desk, shape), { x, w, dy, y, dw } = reals, { table } = tables(desk, B, S, side);
   const u = desk.currents(P * C, density, D), s = desk.bytes(P * C);
   const [packed, blocks, dwt] = [Math.ceil(N / 32) * 32 * taps * C, Math.ceil(N / 32) * 32 * places, Math.ceil(N / 32) * 32 * rows].map((size) => desk.bytes(4 * size));
-  const [events, spans, bandEvents, bandSpans] = [2 * P * C, 8 * P, 2 * 200 * bands * C, 8 * bands * C].map((size) => desk.bytes(size));
+  const [events, spans, bandEvents, bandSpans] = [2 * P * C, 8 * P, 2 * LISTED * bands * C, 8 * bands * C].map((size) => desk.bytes(size));
   k.spike_conv_pack(Math.ceil(N / 32), w, packed, N, taps, C, 0);
   const fire = () => k.f32_fire_integer(P * C, u, s, 1, P * C, 0.25, 1, D), toReals = () => k.spikes_to_f32(P * C, s, x);
   fire();

@@ -2,6 +2,7 @@
  * Kernels that do little with each byte: GB/s over the bytes that they must touch, as a share of memory.copy over a working set of the same size, in turns
  * with it. One thread. A copy counts its reads and its writes. The arrays are currents [B, 40, 40, 256]: as in a training step, and past any cache.
  */
+import { BAND, LISTED } from "../kernels/signatures.ts";
 import { Desk, fastestRows, print } from "./desk.ts";
 import { limitsOf } from "./limits.ts";
 
@@ -10,11 +11,11 @@ const BATCHES = [8, 32];
 
 /** What all rows work on: reals x, y, z [B, S, S, C] and one as large as planes with a halo of 3, spike bytes fired by x, lists of them, vectors of C. */
 function lay(desk: Desk, B: number) {
-  const { k } = desk, P = B * S * S, n = P * C, bands = Math.ceil(P / 192), blocks = Math.ceil(P / 256);
+  const { k } = desk, P = B * S * S, n = P * C, bands = Math.ceil(P / BAND), blocks = Math.ceil(P / 256);
   const [x, y, z, wide] = [n, n, n, B * WIDE * WIDE * C].map((size) => desk.reals(size));
   const [a, b, c] = [C, C, C].map((size) => desk.reals(size));
   const [s, argmax, partial, rests, squares] = [n, n, 4 * blocks * C, 4 * blocks * C, 4 * blocks * C].map((size) => desk.bytes(size));
-  const [events, spans, bandEvents, bandSpans] = [2 * n, 8 * P, 2 * 200 * bands * C, 8 * bands * C].map((size) => desk.bytes(size));
+  const [events, spans, bandEvents, bandSpans] = [2 * n, 8 * P, 2 * LISTED * bands * C, 8 * bands * C].map((size) => desk.bytes(size));
   k.f32_fire_integer(n, x, s, 1, n, 0.25, 1, 4);
   const fired = new Uint8Array(desk.loaded.memory.buffer, s, n).reduce((sum, byte) => sum + (byte & 15 ? 1 : 0), 0);
   return { k, B, P, n, bands, blocks, x, y, z, wide, a, b, c, s, events, spans, bandEvents, bandSpans, argmax, partial, rests, squares, fired };

@@ -4,7 +4,7 @@
  *
  * Gathering takes time in proportion to density, beside what building lists and passing over pixels takes at any: two densities tell both.
  */
-import type { Kernels } from "./signatures.ts";
+import { BAND, LISTED, type Kernels } from "./signatures.ts";
 
 /** Densities, 0..1, below which gathering is faster: for 1x1 kernels, and for wider ones. */
 interface BySide { readonly pointwise: number; readonly wider: number }
@@ -30,10 +30,10 @@ export function measureCrossovers(kernels: Kernels, memory: WebAssembly.Memory, 
 }
 
 function measure(k: Kernels, memory: WebAssembly.Memory, take: (bytes: number) => number, { k: side, C }: { k: number; C: number }): { forward: number; dw: number } {
-  const taps = side * side, P = SIDE * SIDE, pad = side >> 1, Hp = SIDE + 2 * pad, places = Hp * Hp, bands = Math.ceil(places / 192);
+  const taps = side * side, P = SIDE * SIDE, pad = side >> 1, Hp = SIDE + 2 * pad, places = Hp * Hp, bands = Math.ceil(places / BAND);
   const low = take(P * C), high = take(P * C), weights = take(4 * taps * C * C), dy = take(4 * P * C), y = take(4 * P * C), x = take(4 * P * C);
   const packed = take(4 * taps * C * C), rows = take(4 * taps * C * C), table = take(4 * taps * P), blocks = take(4 * places * C), dwt = take(4 * taps * C * C);
-  const events = take(2 * 200 * bands * C), spans = take(8 * Math.max(P, bands * C));
+  const events = take(2 * LISTED * bands * C), spans = take(8 * Math.max(P, bands * C));
 
   const random = dice(), real = (): number => random() - 0.5;
   for (const [pointer, size] of [[weights, taps * C * C], [dy, P * C]]) new Float32Array(memory.buffer, pointer, size).forEach((_, i, all) => { all[i] = real(); });

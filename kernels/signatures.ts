@@ -18,6 +18,9 @@ type Int = number;
 type Real = number;
 type Kernel<Arguments extends number[]> = (n: number, ...rest: Arguments) => void;
 
+/** Places of a band of the weight gradient of spikes, and how many entries the lists of a band may take for each channel. */
+export const BAND = 192, LISTED = 200;
+
 export interface Kernels {
   // ── elementwise: n elements ─────────────────────────────────────────────────────────────────────────────────────
   /** x[i] = value */
@@ -252,9 +255,9 @@ export interface Kernels {
 
   // The weight gradient of spikes goes over places: pixel (top + y*step, left + x*step) of image b is place b*Hp*Wp + y*Wp + x, with Hp and Wp so large that all such pixels have one.
   /**
-   * n = ceil(B*Hp*Wp/192) bands of places: the events of channel c in a band, u16 (place in the band << 4 | value), are events[spans[2i]] up to
+   * n = ceil(B*Hp*Wp/BAND) bands of places: the events of channel c in a band, u16 (place in the band << 4 | value), are events[spans[2i]] up to
    * events[spans[2i + 1]] with i = band*C + c, in the order of places; those of a band stand one after the other from
-   * events[200*C*band] on, up to eight unused entries behind each.
+   * events[LISTED*C*band] on, up to eight unused entries behind each.
    */
   spike_channel_events: Kernel<[s: Ptr, events: Ptr, spans: Ptr, B: Int, H: Int, W: Int, C: Int, Hp: Int, Wp: Int, step: Int, top: Int, left: Int]>;
   /**

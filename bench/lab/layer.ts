@@ -4,6 +4,7 @@
  *
  * Weights and output gradients are small whole numbers, of which float32, int16 and int8 all give the exact sums: kernels must agree to the bit.
  */
+import { BAND, LISTED } from "../../kernels/signatures.ts";
 import { Random } from "../../engine/random.ts";
 import type { Desk } from "../desk.ts";
 
@@ -84,8 +85,8 @@ export function layKernels(desk: Desk, { B, H, W, C, N, k: side, stride, padding
 
   /** Of a layer that keeps its size, as the engine lays them out (engine/ops/conv.ts). */
   function weightGradients(): Kernel[] {
-    const Hp = H + side - 1, Wp = W + side - 1, places = B * Hp * Wp, bands = Math.ceil(places / 192), rows = taps * C, blocks = Math.ceil(N / 32);
-    const dy = place("f32", whole(Q * N, 2)), [dw, dwt, laid, bandEvents, bandSpans] = [4 * size, 128 * blocks * rows, 128 * blocks * places, 2 * 200 * bands * C, 8 * bands * C].map((bytes) => desk.bytes(bytes));
+    const Hp = H + side - 1, Wp = W + side - 1, places = B * Hp * Wp, bands = Math.ceil(places / BAND), rows = taps * C, blocks = Math.ceil(N / 32);
+    const dy = place("f32", whole(Q * N, 2)), [dw, dwt, laid, bandEvents, bandSpans] = [4 * size, 128 * blocks * rows, 128 * blocks * places, 2 * LISTED * bands * C, 8 * bands * C].map((bytes) => desk.bytes(bytes));
     const common = { arithmetic: "f32", against: "dW dense f32", result: () => at("f32", dw, size).slice(), bytes: P * C + 4 * Q * N + 4 * size } as const;
     return [
       { name: "dW dense f32", ...common, operations: () => dense, run: () => { toReals(); k.f32_conv_weight_grad(rows, x, C, table, Q, C, dy, N, N, dwt); k.conv_unpack_weight_grad(N, dwt, dw, N, rows); } },

@@ -11,6 +11,7 @@
  * What a convolution does with spikes is a choice of the moment (dispatch.ts), never of the model: gather weights where something
  * fired, or run dense on their values; as reals, or exactly in integers.
  */
+import { BAND, LISTED } from "../../kernels/signatures.ts";
 import { host } from "../host.ts";
 import { defineOp, isRecording, type Passed, type Value } from "../op.ts";
 import { expectRank, expectWhole, show, type Shape } from "../shape.ts";
@@ -27,8 +28,6 @@ export interface ConvAttributes {
   scale?: Tensor;
 }
 
-/** Places whose events by channel stand together. */
-const BAND = 192, LISTED = 200;
 /** Length of the row of zeros that the kernels read behind index -1 of a table. */
 const MOST_CHANNELS = 4096;
 

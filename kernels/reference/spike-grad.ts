@@ -1,7 +1,8 @@
 /** The weight gradient of spike convolutions, from events by channel. */
+import { BAND, LISTED } from "../signatures.ts";
 import type { Machine } from "./machine.ts";
 
-const BAND = 192, LISTED = 200, BLOCK = 32;
+const BLOCK = 32;
 
 export const spikeGrad = ({ real, u8, u16, i32, round }: Machine) => ({
   spike_channel_events(begin: number, end: number, s: number, events: number, spans: number, B: number, H: number, W: number, C: number, Hp: number, Wp: number, step: number, top: number, left: number): void {

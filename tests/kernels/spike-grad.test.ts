@@ -1,5 +1,6 @@
 /** The weight gradient of spikes: lists by channel, blocks of dy, and their product against the definition. */
 import { beforeAll, describe, expect, test } from "vitest";
+import { BAND, LISTED } from "../../kernels/signatures.ts";
 import { expectAgreement, expectSame, expectSplits, ints, reals, run, shorts, type Setup } from "./agreement.ts";
 import { benches, values, type Workbench } from "./harness.ts";
 import { listed, spikeBytes, table3x3 } from "./spikes.ts";
@@ -13,7 +14,6 @@ const transposed3x3 = (H: number, W: number): Int32Array => {
   return Int32Array.from(table, (_, i) => table[(8 - Math.floor(i / P)) * P + (i % P)]);
 };
 
-const BAND = 192, LISTED = 200;
 
 const listing = (s: Uint8Array, [B, H, W, C]: readonly number[], halo: number, step = 1, top = 0, left = 0): Setup => (bench) => {
   const Hp = Math.ceil((H - top) / step) + halo, Wp = Math.ceil((W - left) / step) + halo, bands = Math.ceil((B * Hp * Wp) / BAND), size = bands * LISTED * C;
