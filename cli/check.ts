@@ -66,9 +66,10 @@ function textBelow(data: string): TextOf {
   const below = async (path: string) => (await readdir(path, { withFileTypes: true }).catch(() => [])).filter((entry) => entry.isDirectory()).map(({ name }) => join(path, name));
   const outside = (path: string): boolean => /(^|[\\/])\.\.([\\/]|$)/.test(relative(top, path));
   const find = async (file: string): Promise<string | undefined> => {
-    if (outside(resolve(top, file))) return undefined;
+    const fromHere = !outside(resolve(file));
+    if (!fromHere && outside(resolve(top, file))) return undefined;
     roots ??= below(top).then(async (first) => [top, ...first, ...(await Promise.all(first.map(below))).flat()]);
-    for (const root of [...(outside(resolve(file)) ? [] : [resolve()]), ...await roots]) {
+    for (const root of [...(fromHere ? [resolve()] : []), ...await roots]) {
       const path = resolve(root, file), size = await stat(path).then((found) => (found.isFile() ? found.size : Infinity), () => undefined);
       if (size !== undefined) return size <= LARGEST ? readFile(path, "utf8").catch(() => undefined) : undefined;
     }

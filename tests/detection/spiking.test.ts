@@ -73,7 +73,7 @@ const WITHOUT_PRODUCTS: Record<string, string> = {
   f32_fire_integer: "fires, T times", spike_events_above: "lists what fires in one of the D steps",
   fixed_quantize: "weights onto their grid, once a layer", fixed_pack: "weights in blocks", fixed_accumulate: "adds weights", fixed_depthwise_accumulate: "adds weights",
   fixed_to_f32: "a power of two and the bias, once per output and timestep", conv_table: "where taps lead",
-  f32_affine_row: "norms, once per timestep", f32_add: "shortcuts, on currents", f32_maxpool: "pooling of currents", f32_copy_columns: "concat", f32_upsample_nearest: "copies",
+  f32_affine_row: "norms, once per timestep", f32_norm_affine: "what norms multiply with, once a layer", f32_add: "shortcuts, on currents", f32_maxpool: "pooling of currents", f32_copy_columns: "concat", f32_upsample_nearest: "copies",
   f32_repeat: "shows the picture T times", f32_sum_over: "mean over T, at the very end", f32_expectation: "boxes from the last currents", f32_sigmoid: "scores from the last currents",
 };
 const FIRST_LAYER = ["f32_pad", "conv_pack", "f32_conv"];
