@@ -67,7 +67,7 @@ export const commands = {
       epochs: option(whole(1, 100_000), `how often each picture is seen (${either("epochs")})`),
       imgsz: option(imgsz, `pixels per side (${either("imgsz")})`),
       batch: option(batch, `pictures per step (${either("batch")})`),
-      recipe: option(oneOf(...(Object.keys(RECIPES) as RecipeName[])), "defaults, with data= (small)"),
+      recipe: option(oneOf(...(Object.keys(RECIPES) as RecipeName[])), "with data= (small)"),
       seed: option(whole(0, 4294967295), `of weights, order and augmentation (${embedded.seed})`),
       T: option(whole(1, 16), `timesteps (${either("T")}, SNN-YOLOv3 ${settingsOf({ model: "snn-yolov3" }).T})`),
       D: option(whole(1, 15), `largest integer that a neuron emits (${embedded.D})`),

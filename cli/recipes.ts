@@ -153,7 +153,7 @@ const snnSmall: Preset = {
 };
 
 /** What `recipe=` names. */
-export const RECIPES = { small, coco, gen1, finetune, "snn-yolov3": snn, "snn-yolov3-small": snnSmall } as const;
+export const RECIPES = { small, coco, gen1, finetune, "snn-yolov3": snn, "snn-small": snnSmall } as const;
 export type RecipeName = keyof typeof RECIPES;
 
 export const presets = { embedded, embeddedSNN, events, ...RECIPES } as const;
