@@ -148,7 +148,7 @@ describe("the sparse path", () => {
 
 describe("a batch whose tables are too large", () => {
   it.each([[1, "sparse"], [2, "sparse"], [1, "dense"], [2, "dense"]] as const)("goes in parts, with the bits that its pictures give alone: stride %i, %s", (stride, path) => withHost(hosts.at(-1)!, () => {
-    const side = 400, all = geometry({ x: [6, side, side, 16], out: 17, stride }), one = geometry({ x: [1, side, side, 16], out: 17, stride }), pixels = side * side * 16, outputs = one.y.reduce((a, b) => a * b);
+    const side = 300, all = geometry({ x: [6, side, side, 16], out: 17, stride }), one = geometry({ x: [1, side, side, 16], out: 17, stride }), pixels = side * side * 16, outputs = one.y.reduce((a, b) => a * b);
     const fired = drawn([6, side, side, 16], 5).map((v) => Math.max(0, Math.round(6 * v - 3))), seed = drawn(all.y, 3), parts: number[] = [];
     const run = (x: Float64Array, dy: Float64Array, { attributes, weight, y }: ReturnType<typeof geometry>) => scope(() => withSpikePath(path, () => {
       const given = [x.length / pixels, side, side, 16], reals = tensor(x, given, { requiresGrad: path === "dense" }), w = tensor(drawn(weight, 2), weight, { requiresGrad: path === "sparse" });
