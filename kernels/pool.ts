@@ -13,7 +13,7 @@
  * before anything is written again, and what was lost is computed once more.
  */
 import { CONTROL, FIELDS, STATES } from "./control.mjs";
-import type { Kernels, RangeKernels } from "./signatures.ts";
+import { BAND, type Kernels, type RangeKernels } from "./signatures.ts";
 
 /** Loads of the sequence before a worker goes to sleep: some 100 microseconds. */
 const SPINS = 40_000;
@@ -261,7 +261,7 @@ const WORK: Partial<Record<keyof Kernels, Work>> = {
   spike_conv_pack: many(32, moves(3, 4)), dot_i8_pack: many(8, moves(3, 4)), spike_conv_i16_pack: many(64, moves(3, 4)), spike_conv_i16_reach: moves(2, 3), fixed_pack: many(32, moves(3, 4)), fixed_to_f32: moves(4), nc4_pack: many(4, moves(5, 6)), nc4_pack_spikes: many(4, moves(5, 6)),
   spike_statistics: many(8192, moves()), spike_events: many(64, moves(4)), spike_unfold: many(64, moves(6, 7)), spike_events_above: many(64, moves(4)), f32_fire_integer_events: many(64, moves(4, 6)), f32_norm_fire_integer: many(64, moves(8, 10)),
   f32_fire_integer_onward: moves(3), f32_fire_binary: moves(3), f32_fire_binary_backward: moves(3), f32_fire_leak_grad: many(1024, moves(3)),
-  spike_channel_events: many(192, moves(6)), spike_gradient_blocks: moves(5, 7),
+  spike_channel_events: many(BAND, moves(6)), spike_gradient_blocks: moves(5, 7),
   f32_copy_columns: moves(4), f32_mul_row: moves(3), f32_affine_row: moves(3), f32_gather_rows: moves(3), f32_norm_backward: moves(6),
   f32_column_sums: many(256, moves(3)), f32_column_moments: many(2 * 256, moves(5)), f32_column_dots: many(256, moves(6)),
   f32_combine_columns: moves(2), f32_combine_moments: many(1 / 256, moves(5)), f32_repeat: moves(2), f32_sum_over: moves(2),

@@ -7,7 +7,7 @@
  *   lists  by band and channel       u16 (place in the band << 4 | value), one after the other within a band; spans [band][channel]
  *   dwt    [N/32][tap][K][32]        rows that a band adds to lie one after the other
  *
- * With a halo of zeros around dy every tap is one offset for all places; where strides forbid that, a table says which row a place feeds.
+ * With a halo of zeros around dy every tap is one offset for all places, for every phase of a stride; where dilation forbids that, a table says which row a place feeds.
  */
 import { gather_gradient } from "./generated/spikes";
 import { TAGS, compacted } from "./lists";
