@@ -58,8 +58,8 @@ export function sparse(desk: Desk, shape: Shape, density: number) {
     weightGradient: () => {
       k.spike_channel_events(bands, s, bandEvents, bandSpans, B, S, S, C, H, H, 1, 0, 0);
       k.spike_gradient_blocks(B * H, dy, blocks, B, S, S, N, H, H, halo, halo);
-      k.spike_weight_grad(C, bandEvents, bandSpans, 0, places, places, taps, side, H, C, blocks, dwt, N);
-      for (let j = 0; j < N; j += 32) k.conv_unpack_weight_grad(Math.min(32, N - j), dwt + 4 * j * rows, dw + 4 * j * rows, 32, rows);
+      k.spike_weight_grad(Math.ceil(N / 32) * C, bandEvents, bandSpans, 0, places, places, taps, side, H, C, blocks, dwt, N);
+      k.conv_unpack_weight_grad(N, dwt, dw, 32, rows);
     },
   };
 }

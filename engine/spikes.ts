@@ -125,15 +125,11 @@ export class Spikes {
   }
 
   private sample(): number {
-    const { memory, kernels } = this.home, step = (this.size - SAMPLE) / (SAMPLES - 1);
+    const { memory, kernels } = this.home, step = Math.floor((this.size - SAMPLE) / (SAMPLES - 1));
     return memory.withWorkspace(() => {
-      const partial = memory.workspace(24);
-      let fired = 0;
-      for (let i = 0; i < SAMPLES; i++) {
-        kernels.spike_statistics(1, this.ptr + Math.floor(i * step), partial, SAMPLE);
-        fired += new Float64Array(memory.wasm.buffer, partial, 3)[1];
-      }
-      return fired / (SAMPLES * SAMPLE);
+      const partial = memory.workspace(24 * SAMPLES);
+      kernels.spike_statistics(SAMPLES, this.ptr, partial, this.size, step, SAMPLE);
+      return sharesOf(new Float64Array(memory.wasm.buffer, partial, 3 * SAMPLES), SAMPLES * SAMPLE).density;
     });
   }
 
@@ -141,13 +137,17 @@ export class Spikes {
     this.expectAlive();
     const { memory, kernels } = this.home;
     return memory.withWorkspace(() => {
-      const blocks = Math.ceil(this.size / COUNTED), partial = memory.workspace(24 * blocks), n = this.size || 1;
-      kernels.spike_statistics(blocks, this.ptr, partial, this.size);
-      const counts = new Float64Array(memory.wasm.buffer, partial, 3 * blocks);
-      const share = (which: number): number => { let sum = 0; for (let i = which; i < counts.length; i += 3) sum += counts[i]; return sum / n; };
-      return { rate: share(0), density: share(1), open: share(2) };
+      const blocks = Math.ceil(this.size / COUNTED), partial = memory.workspace(24 * blocks);
+      kernels.spike_statistics(blocks, this.ptr, partial, this.size, COUNTED, COUNTED);
+      return sharesOf(new Float64Array(memory.wasm.buffer, partial, 3 * blocks), this.size || 1);
     });
   }
+}
+
+/** Counts by block, as the kernels leave them, as shares of n elements. */
+function sharesOf(counts: Float64Array, n: number): SpikeStatistics {
+  const share = (which: number): number => { let sum = 0; for (let i = which; i < counts.length; i += 3) sum += counts[i]; return sum / n; };
+  return { rate: share(0), density: share(1), open: share(2) };
 }
 
 /** Uninitialised spikes of the innermost scope. */

@@ -15,8 +15,8 @@
 import { CONTROL, FIELDS, STATES } from "./control.mjs";
 import { BAND, type Kernels, type RangeKernels } from "./signatures.ts";
 
-/** Loads of the sequence before a worker goes to sleep: some 100 microseconds. */
-const SPINS = 40_000;
+/** Loads of the sequence before a worker goes to sleep: some 100 microseconds. To wake one costs half as much, in which it misses several tasks. */
+const SPINS = 150_000;
 /** Looks at the workers between two looks at the clock while the caller waits for the last piece. */
 const JOIN_SPINS = 1_000_000;
 /** Pieces take milliseconds. A worker that is inside for so much longer than the caller is taken for dead; after a false alarm for twice as long. */
@@ -33,8 +33,8 @@ const WORTH_SHARING = 100_000;
 const WORTH_A_PIECE = 25_000;
 /** Multiply-accumulates of a register kernel in the time in which one element goes through memory. */
 const MOVE = 8;
-/** Pieces for each thread: some, so that whoever is free helps out. The dense weight gradient packs dy anew for each piece (8 pieces: 1.2 to 1.4 times the work). */
-const PIECES_EACH = 4, LARGE_PIECES = new Set(["f32_conv_weight_grad"]);
+/** Pieces for each thread: some, so that whoever is free helps out. Each piece of a weight gradient packs dy anew, or brings it into its cache anew (8 pieces: 1.2 to 1.8 times the work). */
+const PIECES_EACH = 4, LARGE_PIECES = new Set(["f32_conv_weight_grad", "spike_weight_grad"]);
 
 interface Greeting { readonly module: WebAssembly.Module; readonly memory: WebAssembly.Memory; readonly spins: number; readonly place: number }
 
@@ -137,11 +137,17 @@ export class Pool {
   private share(name: string, id: number, kernel: (begin: number, end: number, ...rest: number[]) => void, n: number, rest: number[], amount: number): void {
     const { words, values } = this, threads = this.workers.length + 1;
     const grain = grainOf(n, Math.min(threads * (LARGE_PIECES.has(name) ? 1 : PIECES_EACH), Math.ceil(amount / WORTH_A_PIECE)));
-    values.set([id, n, grain, rest.length, ...rest]);
+    values[0] = id;
+    values[1] = n;
+    values[2] = grain;
+    values[3] = rest.length;
+    for (let i = 0; i < rest.length; i++) values[4 + i] = rest[i];
     Atomics.store(words, FIELDS.next / 4, 0);
     Atomics.store(words, FIELDS.open / 4, 1);
     Atomics.add(words, FIELDS.sequence / 4, 1);
-    if (this.workers.some((_, place) => Atomics.load(words, stateOf(place)) === STATES.asleep)) Atomics.notify(words, FIELDS.sequence / 4);
+    for (let place = 0; place < this.workers.length; place++) {
+      if (Atomics.load(words, stateOf(place)) === STATES.asleep) { Atomics.notify(words, FIELDS.sequence / 4); break; }
+    }
     let failed = false;
     try {
       for (let begin = this.take(grain); begin < n; begin = this.take(grain)) kernel(begin, Math.min(begin + grain, n), ...rest);
@@ -252,14 +258,14 @@ const WORK: Partial<Record<keyof Kernels, Work>> = {
 
   f32_conv: times(4, 5, 10), f32_gemm: times(2, 7), f32_gemm_masked: times(4, 5), f32_conv_weight_grad: times(3, 7),
   f32_depthwise: many(4, times(7, 8, 9, 10)), f32_depthwise_weight_grad: many(4, times(3, 7, 8, 9, 10)),
-  spike_conv: times(4, 5, 10), spike_weight_grad: times(3, 5, 11), fixed_multiply_accumulate: times(4, 5, 8), fixed_accumulate: times(4, 5, 8),
+  spike_conv: times(4, 5, 10), spike_weight_grad: many(32, times(3, 5)), fixed_multiply_accumulate: times(4, 5, 8), fixed_accumulate: times(4, 5, 8),
   fixed_depthwise_multiply_accumulate: times(4, 5), fixed_depthwise_accumulate: times(4, 5),
   dot_i8: times(4, 5, 10), spike_conv_i16: times(4, 5, 10),
   winograd_weights: many(8 * 36, moves(3)), f32_winograd_input: many(36, moves(8)), f32_winograd_multiply: many(8, times(3, 4)), f32_winograd_output: many(36, moves(7)),
 
   conv_pack: many(8, moves(3, 4)), conv_pack_transposed: many(8, moves(3, 2)), conv_unpack_weight_grad: moves(3),
   spike_conv_pack: many(32, moves(3, 4)), dot_i8_pack: many(8, moves(3, 4)), spike_conv_i16_pack: many(64, moves(3, 4)), spike_conv_i16_reach: moves(2, 3), fixed_pack: many(32, moves(3, 4)), fixed_to_f32: moves(4), nc4_pack: many(4, moves(5, 6)), nc4_pack_spikes: many(4, moves(5, 6)),
-  spike_statistics: many(8192, moves()), spike_events: many(64, moves(4)), spike_unfold: many(64, moves(6, 7)), spike_events_above: many(64, moves(4)), f32_fire_integer_events: many(64, moves(4, 6)), f32_norm_fire_integer: many(64, moves(8, 10)),
+  spike_statistics: times(4), spike_events: many(64, moves(4)), spike_unfold: many(64, moves(6, 7)), spike_events_above: many(64, moves(4)), f32_fire_integer_events: many(64, moves(4, 6)), f32_norm_fire_integer: many(64, moves(8, 10)),
   f32_fire_integer_onward: moves(3), f32_fire_binary: moves(3), f32_fire_binary_backward: moves(3), f32_fire_leak_grad: many(1024, moves(3)),
   spike_channel_events: many(BAND, moves(6)), spike_gradient_blocks: moves(5, 7),
   f32_copy_columns: moves(4), f32_mul_row: moves(3), f32_affine_row: moves(3), f32_gather_rows: moves(3), f32_norm_backward: moves(6),

@@ -125,8 +125,8 @@ export interface Kernels {
    * table 0 (null) means 1x1: the input row is p itself.
    */
   f32_conv_weight_grad: Kernel<[x: Ptr, ldx: Int, table: Ptr, pixels: Int, K: Int, dy: Ptr, ldy: Int, N: Int, dwt: Ptr]>;
-  /** n output channels: dw[j][tap*K + k] = dwt[tap*K + k][j];  rows = taps*K */
-  conv_unpack_weight_grad: Kernel<[dwt: Ptr, dw: Ptr, N: Int, rows: Int]>;
+  /** n output channels: dw[j][tap*K + k] = dwt[j/width][tap*K + k][j%width];  rows = taps*K; the last block is as wide as the others */
+  conv_unpack_weight_grad: Kernel<[dwt: Ptr, dw: Ptr, width: Int, rows: Int]>;
 
   /** n pixels: dx[p][c] = sum_j dy[p][j] * wt[c][j] where the window of s[p][c] is open, 0 elsewhere.  s: spike bytes [n][C], dy [n][N], wt [C][N] */
   f32_gemm_masked: Kernel<[s: Ptr, dy: Ptr, wt: Ptr, dx: Ptr, C: Int, N: Int]>;
@@ -240,8 +240,11 @@ export interface Kernels {
   spike_events: Kernel<[s: Ptr, events: Ptr, spans: Ptr, pixels: Int, C: Int]>;
   /** the events of virtual step d: entries (c << 4 | 1) where value > d */
   spike_events_above: Kernel<[s: Ptr, events: Ptr, spans: Ptr, pixels: Int, C: Int, d: Int]>;
-  /** n blocks of 65536 bytes (the last may be short): partial[block] (f64 x 3) = sum of values, how many are non-zero, how many windows are open; `size` bytes in all */
-  spike_statistics: Kernel<[s: Ptr, partial: Ptr, size: Int]>;
+  /**
+   * n blocks of `length` bytes, one every `step` of `size` bytes (the last may be short): partial[block] (f64 x 3) = sum of values, how many are non-zero,
+   * how many windows are open. At most 65536 bytes to a block.
+   */
+  spike_statistics: Kernel<[s: Ptr, partial: Ptr, size: Int, step: Int, length: Int]>;
   /** n = ceil(N/32): packs w [N][taps][K], times scale[n] unless that is 0, for spike_conv. packed: ceil(N/32)*32*taps*K elements. */
   spike_conv_pack: Kernel<[w: Ptr, packed: Ptr, N: Int, taps: Int, K: Int, scale: Ptr]>;
   /** n output pixels: y[p][j] = bias[j] + sum_tap sum over events (c, value) of pixel table[tap][p] of value * w[j][tap][c].  Without a table (0) it is pixel tap*pixels + p. */
@@ -266,7 +269,7 @@ export interface Kernels {
    */
   spike_gradient_blocks: Kernel<[dy: Ptr, dyb: Ptr, B: Int, H: Int, W: Int, N: Int, Hp: Int, Wp: Int, top: Int, left: Int]>;
   /**
-   * n = K channels: dwt[j/32][tap][k][j%32] = sum over events (place, value) of channel k of value * dyb[j/32][row][j%32]. Without a table row is
+   * n = ceil(N/32)*K, block by block: dwt[j/32][tap][k][j%32] = sum over events (place, value) of channel k of value * dyb[j/32][row][j%32]. Without a table row is
    * place + (kh-1-ky)*Wp + kw-1-kx, which with kh-1-padding rows of zeros above dy and kw-1-padding left of it is what stride 1 asks for; with one it is
    * table[tap][place], and -1 adds nothing. `rows` are those of one block of dyb. dwt holds ceil(N/32)*32*taps*K elements; of the columns past N, those
    * that make up the next 4, 8, 16 or 32 are written too, and mean nothing.

@@ -21,7 +21,8 @@ receive(({ module, memory, spins, place }) => {
     last = Atomics.load(words, SEQUENCE);
     Atomics.store(words, STATE, STATES.inside);
     if (Atomics.load(words, OPEN) === 1) {
-      const [id, end, grain, count] = values, kernel = kernels[id], rest = values.slice(4, 4 + count);
+      const kernel = kernels[values[0]], end = values[1], grain = values[2], rest = [];
+      for (let i = 0; i < values[3]; i++) rest.push(values[4 + i]);
       try {
         for (let begin = Atomics.add(words, NEXT, grain); begin < end; begin = Atomics.add(words, NEXT, grain)) {
           Atomics.add(words, TAKEN, 1);

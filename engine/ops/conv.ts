@@ -309,7 +309,7 @@ function sparseWeightGradient(dy: Tensor, s: Spikes, dw: Tensor, g: Geometry): v
       k.f32_copy_columns(blocks, from, size, transposed + tap * row * bytes, taps * row, row);
     }
   });
-  for (let j = 0; j < N; j += 32) k.conv_unpack_weight_grad(Math.min(32, N - j), transposed + j * rows * bytes, dw.ptr + j * rows * bytes, 32, rows);
+  k.conv_unpack_weight_grad(N, transposed, dw.ptr, 32, rows);
 }
 
 /** Every stride-th pixel of a row or column from `first` on, and what meets it: the taps from `tap` on, every stride-th, and so many zeros before dy. */
@@ -335,7 +335,7 @@ function gatherGradient(dy: Tensor, s: Spikes, to: number, { B, H, W, OH, OW, K,
   const events = memory.workspace(2 * bands * LISTED * K), spans = memory.workspace(8 * bands * K), blocks = memory.workspace(padded32(N) * B * image.H * image.W * bytes);
   k.spike_channel_events(bands, s.ptr, events, spans, B, H, W, K, Hp, Wp, table ? 1 : stride, down.first, right.first);
   k.spike_gradient_blocks(B * image.H, dy.ptr, blocks, B, OH, OW, N, image.H, image.W, image.top, image.left);
-  k.spike_weight_grad(K, events, spans, table, places, B * image.H * image.W, down.taps * right.taps, right.taps, Wp, K, blocks, to, N);
+  k.spike_weight_grad(padded32(N) / 32 * K, events, spans, table, places, B * image.H * image.W, down.taps * right.taps, right.taps, Wp, K, blocks, to, N);
 }
 
 /** dbias[j] = sum over pixels of dy[pixel][j] */

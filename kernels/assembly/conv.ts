@@ -130,18 +130,16 @@ function copy_strip(x: usize, ldx: usize, table: usize, pixels: i32, to: usize):
   else for (; to < end; to += 4 * TILE, x += ldx) v128.store(to, v128.load(x));
 }
 
-/** dw[j][row] = dwt[row][j] */
-export function conv_unpack_weight_grad(begin: i32, end: i32, dwt: usize, dw: usize, N: i32, rows: i32): void {
-  const from = at(0, N), to = at(0, rows);
-  let j = begin;
-  for (; j <= end - LANES; j += LANES) {
+/** dw[j][row] = dwt[j/width][row][j%width] */
+export function conv_unpack_weight_grad(begin: i32, end: i32, dwt: usize, dw: usize, width: i32, rows: i32): void {
+  const across = at(0, width), down = at(0, rows);
+  for (let j = begin; j < end;) {
+    const lane = j % width, from = at(dwt, (j - lane) * rows + lane), to = at(dw, j * rows), lanes = min(min(LANES, width - lane), end - j);
     let row = 0;
-    for (; row <= rows - LANES; row += LANES) transpose4(at(dwt, row * N + j), from, at(dw, j * rows + row), to);
+    if (lanes == LANES) for (; row <= rows - LANES; row += LANES) transpose4(at(from, row * width), across, at(to, row), down);
     for (; row < rows; row++) {
-      for (let i = j; i < j + LANES; i++) store<f32>(at(dw, i * rows + row), load<f32>(at(dwt, row * N + i)));
+      for (let i = 0; i < lanes; i++) store<f32>(at(to, i * rows + row), load<f32>(at(from, row * width + i)));
     }
-  }
-  for (; j < end; j++) {
-    for (let row = 0; row < rows; row++) store<f32>(at(dw, j * rows + row), load<f32>(at(dwt, row * N + j)));
+    j += lanes;
   }
 }

@@ -155,7 +155,7 @@ export function spike_gradient_blocks(begin: i32, end: i32, dy: usize, dyb: usiz
 }
 
 /**
- * Channels [begin, end): dwt[j/32][tap][k][j%32] = sum over events (place, value) of channel k of value * dyb[j/32][row][j%32], where row is
+ * Items [begin, end) = block*K + k: dwt[block][tap][k][j] = sum over events (place, value) of channel k of value * dyb[block][row][j], where row is
  * table[tap][place] (-1: none), or without a table place + (kh-1-ky)*Wp + kw-1-kx.
  */
 export function spike_weight_grad(

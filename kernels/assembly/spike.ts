@@ -99,9 +99,6 @@ export function spike_unfold(
   }
 }
 
-/** Bytes of one partial count. */
-// @ts-ignore: decorator
-@inline const BLOCK: i32 = 65536;
 /** Vectors after which counts that stand in bytes move on: sums of values up to 15 and of window bits of 16 fit in a byte so long. */
 // @ts-ignore: decorator
 @inline const FULL: i32 = 15;
@@ -115,12 +112,12 @@ export function spike_unfold(
   return i32x4.extract_lane(sums4, 0) + i32x4.extract_lane(sums4, 1) + i32x4.extract_lane(sums4, 2) + i32x4.extract_lane(sums4, 3);
 }
 
-/** partial[block] (f64 x 3) = sum of values, how many are non-zero, how many windows are open */
-export function spike_statistics(begin: i32, end: i32, s: usize, partial: usize, size: i32): void {
+/** partial[block] (f64 x 3) of bytes [block*step, block*step + length), or as many as there are: sum of values, how many are non-zero, how many windows are open */
+export function spike_statistics(begin: i32, end: i32, s: usize, partial: usize, size: i32, step: i32, length: i32): void {
   const nibble = v128.load8_splat(NIBBLE), openBit = v128.load8_splat(OPEN), zero = i8x16.splat(0);
   for (let block = begin; block < end; block++) {
-    let sum4 = zero, fired4 = zero, open4 = zero, i = block * BLOCK;
-    const last = min(size, i + BLOCK);
+    let sum4 = zero, fired4 = zero, open4 = zero, i = block * step;
+    const last = min(size, i + length);
     while (i <= last - 16) {
       let sum = zero, fired = zero, open = zero;
       for (const full = min(last - 15, i + 16 * FULL); i < full; i += 16) {

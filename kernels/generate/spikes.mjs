@@ -80,13 +80,13 @@ function gather_${kind}${W}(
 `;
 
 const gradient = `${WIDTHS.map((W) => gradientColumns(W)).join("")}
-/** dwt[j/32][tap][k][j%32] = sum over the events (place, value) of channels k from begin to end of value * the row of dyb that place feeds through the tap */
+/** Items block*K + k: dwt[block][tap][k][j] = sum over the events (place, value) of channel k of value * the row of dyb that place feeds through the tap */
 export function gather_gradient(
   begin: i32, end: i32, events: usize, spans: usize, table: usize, places: i32, rows: i32, taps: i32, kw: i32, Wp: i32, K: i32, band: i32, dyb: usize, dwt: usize, N: i32,
 ): void {
-  for (let j = 0; j < N; j += 32) {
-    const left = N - j, block = at(dyb, j * rows), out = at(dwt, j * taps * K);
-    ${byWidth((W) => `gradient${W}(begin, end, events, spans, table, places, taps, kw, Wp, K, band, block, out)`)}
+  for (let block = begin / K, item = block * K; item < end; block++, item += K) {
+    const first = max(0, begin - item), last = min(K, end - item), left = N - 32 * block, from = at(dyb, 32 * block * rows), out = at(dwt, 32 * block * taps * K);
+    ${byWidth((W) => `gradient${W}(first, last, events, spans, table, places, taps, kw, Wp, K, band, from, out)`)}
   }
 }
 `;

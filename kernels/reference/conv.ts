@@ -94,8 +94,8 @@ export const conv = ({ real, i32, round }: Machine) => ({
     }
   },
 
-  conv_unpack_weight_grad(begin: number, end: number, dwt: number, dw: number, N: number, rows: number): void {
+  conv_unpack_weight_grad(begin: number, end: number, dwt: number, dw: number, width: number, rows: number): void {
     const DWT = real(dwt), DW = real(dw);
-    for (let j = begin; j < end; j++) for (let row = 0; row < rows; row++) DW[j * rows + row] = DWT[row * N + j];
+    for (let j = begin; j < end; j++) for (let row = 0; row < rows; row++) DW[j * rows + row] = DWT[(j - j % width) * rows + row * width + j % width];
   },
 });

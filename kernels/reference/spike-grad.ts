@@ -37,10 +37,10 @@ export const spikeGrad = ({ real, u8, u16, i32, round }: Machine) => ({
   ): void {
     const E = u16(events), span = i32(spans), DY = real(dyb), DW = real(dwt), fed = i32(table);
     for (let j = 0; j < written(N); j++) {
-      const block = j - j % BLOCK;
+      const block = j - j % BLOCK, item = (block / BLOCK) * K;
       for (let tap = 0; tap < taps; tap++) {
         const turned = taps - 1 - tap, offset = Math.floor(turned / kw) * Wp + turned % kw;
-        for (let k = begin; k < end; k++) {
+        for (let k = Math.max(0, begin - item); k < Math.min(K, end - item); k++) {
           let sum = 0;
           for (let band = 0; band < Math.ceil(places / BAND); band++) {
             for (let e = span[2 * (band * K + k)]; e < span[2 * (band * K + k) + 1]; e++) {

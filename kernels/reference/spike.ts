@@ -2,7 +2,6 @@
 import { nearest, type Machine } from "./machine.ts";
 
 const BLOCK = 32; // output channels of one item of spike_conv_pack
-const COUNTED = 65536; // bytes of one partial count
 export const RUN = 64; // pixels that are listed back to back
 
 /** Lists the events of pixels [first, last) back to back from entry first*C on. */
@@ -78,11 +77,11 @@ export const spike = (machine: Machine) => {
       }
     },
 
-    spike_statistics(begin: number, end: number, s: number, partial: number, size: number): void {
+    spike_statistics(begin: number, end: number, s: number, partial: number, size: number, step: number, length: number): void {
       const S = u8(s), P = f64(partial);
       for (let block = begin; block < end; block++) {
         let sum = 0, fired = 0, open = 0;
-        for (let i = block * COUNTED; i < Math.min(size, (block + 1) * COUNTED); i++) {
+        for (let i = block * step; i < Math.min(size, block * step + length); i++) {
           sum += S[i] & 15;
           if (S[i] & 15) fired++;
           if (S[i] & 16) open++;

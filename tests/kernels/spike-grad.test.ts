@@ -80,7 +80,7 @@ describe("spike weight gradient", () => {
               bench.kernels.spike_channel_events(bands, bench.bytes(s), events, spans, B, H, W, C, Hp, Wp, 1, 0, 0);
               bench.kernels.spike_gradient_blocks(B * Hp, bench.real(dy), blocks, B, H, W, N, Hp, Wp, edge, edge);
               const size = Math.ceil(N / 32) * 32 * taps * C, dwt = bench.real(size);
-              return { n: C, args: [events, spans, tabled ? bench.ints(table) : 0, places, places, taps, taps === 9 ? 3 : 1, Wp, C, blocks, dwt, N], writes: [reals(dwt, size)] };
+              return { n: Math.ceil(N / 32) * C, args: [events, spans, tabled ? bench.ints(table) : 0, places, places, taps, taps === 9 ? 3 : 1, Wp, C, blocks, dwt, N], writes: [reals(dwt, size)] };
             };
             const most = 15 * B * P * 2 ** -23;
             expectAgreement(builds, "spike_weight_grad", setup, { fast: most, twin: most, scale: 15 });

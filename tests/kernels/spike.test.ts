@@ -37,7 +37,7 @@ describe("spike bytes", () => {
 
   it("are counted alike in every build, at every size and split", () => {
     for (const n of [...SIZES, 100003]) {
-      const setup: Setup = (bench) => { const partial = bench.bytes(24 * Math.ceil(n / 65536)); return { n: Math.ceil(n / 65536), args: [bench.bytes(spikeBytes(n, 0.3)), partial, n], writes: [bytes(partial, 24 * Math.ceil(n / 65536))] }; };
+      const setup: Setup = (bench) => { const partial = bench.bytes(24 * Math.ceil(n / 65536)); return { n: Math.ceil(n / 65536), args: [bench.bytes(spikeBytes(n, 0.3)), partial, n, 65536, 65536], writes: [bytes(partial, 24 * Math.ceil(n / 65536))] }; };
       expectAgreement({ fast, plain }, "spike_statistics", setup);
       for (const density of DENSITIES) {
         const s = spikeBytes(n, density), want = [0, 0, 0];
@@ -45,7 +45,7 @@ describe("spike bytes", () => {
         for (const bench of every) {
           bench.clear();
           const S = bench.bytes(s), blocks = Math.ceil(n / 65536), partial = bench.bytes(24 * blocks), got = [0, 0, 0];
-          bench.kernels.spike_statistics(blocks, S, partial, n);
+          bench.kernels.spike_statistics(blocks, S, partial, n, 65536, 65536);
           new Float64Array(bench.loaded.memory.buffer, partial, 3 * blocks).forEach((count, i) => { got[i % 3] += count; });
           expectSame(got, want, `${bench.loaded.build} n=${n}`);
         }
