@@ -5,11 +5,11 @@
  * The densities are set, not assumed: running statistics are taken from the very picture, then the bias of the norm before each neuron is moved until
  * the convolution behind it meets that density; what they came to is measured and printed. Batch norm keeps those of the training step near it.
  */
-import { loadKernels, noGrad, scope, Spikes, withSpikePath, type SpikePath, type Tensor } from "../engine/index.ts";
+import { loadKernels, noGrad, scope, Spikes, withKernels, type Tensor } from "../engine/index.ts";
 import { SpikeYOLO, spikeYOLO } from "../detection/index.ts";
 import { observeConvolutions } from "../nn/index.ts";
 import { fastest, print } from "./desk.ts";
-import { noise, trainingStep } from "./step.ts";
+import { noise, trainingStep, WAYS, type Way } from "./step.ts";
 
 const DENSITY = 0.3, PASSES = 8;
 
@@ -20,7 +20,7 @@ export async function run(): Promise<unknown> {
     const model = new SpikeYOLO({ ...spikeYOLO.n, classes: 80, T: 1, D: 4, norm: { eps: 1e-3, momentum: 1 } });
     const densities = settle(model, () => model.forward(picture));
     console.log(`densities that convolutions of spikes meet: ${Object.entries(densities).map(([which, density]) => `${which} ${density.toFixed(2)}`).join(", ")}`);
-    const forward = (path: SpikePath) => withSpikePath(path, () => scope(() => noGrad(() => { model.forward(picture); })));
+    const forward = (way: Way) => withKernels(WAYS[way], () => scope(() => noGrad(() => { model.forward(picture); })));
     results.push({ name: "forward, 640 x 640", threads, ...densities, ...byPath(forward, 4) });
     results.push({ name: "training step, 2 of 320 x 320", threads, ...byPath(trainingStep(spikeYOLO.n, 2, 320), 3), peakMB: host.memory.peak / 1e6 });
     await host.stop();
@@ -30,7 +30,7 @@ export async function run(): Promise<unknown> {
   return results;
 }
 
-const byPath = (run: (path: SpikePath) => void, turns: number): Record<"auto" | "sparse" | "dense", number> =>
+const byPath = (run: (way: Way) => void, turns: number): Record<"auto" | "sparse" | "dense", number> =>
   fastest({ auto: () => run("auto"), sparse: () => run("sparse"), dense: () => run("dense") }, turns);
 
 /** Density of what the convolutions of spikes read: least, mean and largest over the layers, after the biases were moved. */

@@ -39,8 +39,8 @@ export type SpikePath = "auto" | "dense" | "sparse" | "integer" | "binary";
 export interface KernelChoice {
   /** Of spikes. */
   readonly forward?: Exclude<SpikePath, "auto">;
-  /** `masked`: 1x1 of stride 1 alone, zeros where the neuron's window is closed and the gradient would end anyway. */
-  readonly dx?: InputGradientKernel;
+  /** `masked`: 1x1 of stride 1 alone, zeros where the neuron's window is closed and the gradient would end anyway. `whole`: whichever is always taken, but that. */
+  readonly dx?: InputGradientKernel | "whole";
   /** Of spikes. */
   readonly dw?: "sparse" | "dense";
 }
@@ -115,9 +115,9 @@ export const inputGradientKernel = (x: Value, weight: Tensor, g: Geometry, algor
 
 function inputGradientOf(x: Value, g: Geometry, algorithm: Algorithm): InputGradientKernel {
   const maskable = x instanceof Spikes && x.gradientWhereOpen && g.pointwise && g.groups === 1;
-  const serves = { winograd: suitsWinograd(g), masked: maskable, dense: true };
-  if (forced.dx && serves[forced.dx]) return forced.dx;
-  if (maskable && x.statistics().open < openBelow(g)) return "masked";
+  const serves = { winograd: suitsWinograd(g), masked: maskable, dense: true }, { dx } = forced;
+  if (dx && dx !== "whole" && serves[dx]) return dx;
+  if (maskable && dx !== "whole" && x.statistics().open < openBelow(g)) return "masked";
   return algorithm === "winograd" ? algorithm : inputGradientPath(g);
 }
 

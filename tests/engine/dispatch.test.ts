@@ -125,6 +125,7 @@ describe("with fixed crossovers", () => {
     expect(asked({ dx: "winograd" }, () => both(x, weight(4, 3, 8)))[1]).toBe("dx winograd 3x3");
     expect(asked({ dx: "winograd" }, () => both(x, weight(4, 5, 8)))[1]).toBe("dx dense 5x5");
     expect(asked({ dx: "masked" }, () => both(x, weight(4, 1, 8)))[1]).toBe("dx dense 1x1");
+    for (const [side, dx] of [[1, "dx dense 1x1"], [3, both(x, weight(8, 3, 8), { padding: 1 })[1]]] as const) expect(asked({ dx: "whole" }, () => both(x, weight(8, side, 8), { padding: side >> 1 }))[1]).toBe(dx);
     expect(asked({ forward: "sparse", dw: "sparse" }, () => both(few(), weight(16, 3, 8), { groups: 2 }))).toEqual(["forward dense 3x3", "dw dense 3x3"]);
     expect(withKernels({ forward: "dense", dw: "dense" }, () => withKernels({ dw: undefined }, () => both(few(), weight(16, 3, 16))))).toEqual(["forward dense 3x3", "dw sparse 3x3"]);
     expect(withSpikePath("dense", () => withSpikePath("auto", () => both(few(), weight(16, 3, 16))))).toEqual(["forward sparse 3x3", "dw sparse 3x3"]);
@@ -144,6 +145,7 @@ describe("with fixed crossovers", () => {
       for (const open of [30, 50, 30]) expect(dx(open, w)).toBe(open < 41 ? "dx masked 1x1" : "dx dense 1x1");
       expect(dx(50, weight(256, 1, 64))).toBe("dx masked 1x1");
       expect(dx(30, weight(16, 1, 64))).toBe("dx dense 1x1");
+      expect(withKernels({ dx: "whole" }, () => dx(30, w))).toBe("dx dense 1x1");
     });
 
     here("is for what integer neurons fired and for 1x1 of stride 1 alone", () => {
