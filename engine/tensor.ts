@@ -55,6 +55,9 @@ export function empty(shape: Shape): Tensor {
   return new Tensor(shape, ptr, life, h);
 }
 
+/** Where an op writes the gradient of one of its inputs that is a weight: a parameter that has none yet takes it without copying it. */
+export function gradientOf(weight: Tensor): Tensor { return weight instanceof Parameter ? weight.gradientToFill : empty(weight.shape); }
+
 /** An uninitialised tensor of the op that runs now; its memory is gone when that op returns. */
 export function scratch(shape: Shape): Tensor {
   const h = host();
@@ -98,11 +101,18 @@ export class Parameter extends Tensor {
   override get grad(): Tensor | undefined { return this.filled ? this.gradient : undefined; }
 
   override accumulate(part: Tensor): void {
-    const { memory, bytes, kernels } = this.home;
-    this.gradient ??= new Tensor(this.shape, memory.persistent(this.size * bytes), FOREVER, this.home);
-    if (this.filled) kernels.f32_axpy(this.size, part.ptr, this.gradient.ptr, 1);
-    else kernels.f32_copy(this.size, part.ptr, this.gradient.ptr);
+    const { kernels } = this.home, { ptr } = this.ownGradient();
+    if (this.filled) kernels.f32_axpy(this.size, part.ptr, ptr, 1);
+    else if (part.ptr !== ptr) kernels.f32_copy(this.size, part.ptr, ptr);
     this.filled = true;
+  }
+
+  /** Where an op may write a gradient that it hands to `accumulate` next: the parameter's own memory as long as nothing has gathered there. */
+  get gradientToFill(): Tensor { return this.filled ? empty(this.shape) : this.ownGradient(); }
+
+  private ownGradient(): Tensor {
+    const { memory, bytes } = this.home;
+    return (this.gradient ??= new Tensor(this.shape, memory.persistent(this.size * bytes), FOREVER, this.home));
   }
 
   /** Forgets the gradient; the next `accumulate` starts anew. */

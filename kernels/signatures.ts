@@ -90,8 +90,8 @@ export interface Kernels {
   f32_norm_backward: Kernel<[x: Ptr, dy: Ptr, a: Ptr, b: Ptr, k: Ptr, dx: Ptr, C: Int]>;
   /** n channels: scale[c] = gamma[c] / sqrt(variance[c] + eps),  shift[c] = beta[c] - mean[c] * scale[c]. These three compute in float64 between loads and stores. */
   f32_norm_affine: Kernel<[gamma: Ptr, beta: Ptr, mean: Ptr, variance: Ptr, eps: number, scale: Ptr, shift: Ptr]>;
-  /** n channels: running[c] += share * (factor * value[c] - running[c]) */
-  f32_norm_running: Kernel<[value: Ptr, running: Ptr, share: number, factor: number]>;
+  /** n channels: runningMean[c] += share * (mean[c] - runningMean[c]),  runningVariance[c] += share * (factor * variance[c] - runningVariance[c]) */
+  f32_norm_running: Kernel<[mean: Ptr, variance: Ptr, runningMean: Ptr, runningVariance: Ptr, share: number, factor: number]>;
   /**
    * n channels, of the gradient: with r = 1 / sqrt(variance[c] + eps), a[c] = gamma[c] r,  b[c] = -a[c] r^2 dot[c] / rows,  k[c] = -a[c] sum[c] / rows - mean[c] b[c]
    * (both 0 for no rows: statistics that were given), and dot[c] becomes r dot[c].

@@ -1,6 +1,6 @@
 /** Layers on frames [N, H, W, C]. Sequences [T, B, H, W, C] pass through them with time folded into the batch. */
 import {
-  batchNorm, batchStatistics, conv2d, isRecomputing, isRecording, linear, Parameter, padWith, reshape, sumsExactly, tensor, updateRunning, valuesOf, Spikes, Tensor, type ConvAttributes, type Random, type RealArray, type Value,
+  batchNorm, batchStatistics, conv2d, isRecomputing, isRecording, linear, Parameter, padWith, reshape, sumsExactly, tensor, updateRunning, valuesOf, Spikes, Tensor, type ConvAttributes, type Random, type RealArray, type Statistics, type Value,
 } from "../engine/index.ts";
 import { Buffer, Module } from "./module.ts";
 
@@ -131,7 +131,7 @@ export class BatchNorm2d extends Module {
     const { eps } = this.options;
     if (!this.training) return batchNorm(x, this.weight, this.bias, { mean: this.runningMean, variance: this.runningVariance, eps, ofBatch: false });
     const statistics = batchStatistics(x);
-    if (!isRecomputing()) this.update(statistics.mean, statistics.variance, (copies * x.size) / this.channels);
+    if (!isRecomputing()) this.update(statistics, (copies * x.size) / this.channels);
     return batchNorm(x, this.weight, this.bias, { ...statistics, eps, ofBatch: true });
   }
 
@@ -151,10 +151,9 @@ export class BatchNorm2d extends Module {
     return { scale: tensor(scale), shift: tensor(shift) };
   }
 
-  private update(mean: Tensor, variance: Tensor, rows: number): void {
+  private update(statistics: Statistics, rows: number): void {
     const { momentum } = this.options;
-    updateRunning(this.runningMean, mean, { share: momentum });
-    updateRunning(this.runningVariance, variance, { share: momentum, factor: rows > 1 ? rows / (rows - 1) : 1 });
+    updateRunning({ mean: this.runningMean, variance: this.runningVariance }, statistics, { share: momentum, factor: rows > 1 ? rows / (rows - 1) : 1 });
   }
 }
 

@@ -16,7 +16,7 @@ import { host } from "../host.ts";
 import { defineOp, isRecording, type Passed, type Value } from "../op.ts";
 import { expectRank, expectWhole, show, type Shape } from "../shape.ts";
 import { RUN, Spikes, type EventLists } from "../spikes.ts";
-import { empty, Tensor } from "../tensor.ts";
+import { empty, gradientOf, Tensor } from "../tensor.ts";
 import { depthwiseBackward, depthwiseForward, depthwiseSteps } from "./depthwise.ts";
 import { forwardKernel, inputGradientKernel, seen, weightGradientKernel, type Algorithm } from "./dispatch.ts";
 import { geometryOf, inParts, inputTable, outputTable, outputTableByPhase, type Geometry } from "./geometry.ts";
@@ -49,7 +49,7 @@ export const conv2dOp = defineOp<[x: Value, weight: Tensor, bias: Tensor | undef
   },
   backward: (dy, [x, weight, bias], { attributes, needs }: Passed<Tensor, ConvAttributes, undefined>) => {
     const g = geometryOf(x.shape, weight.shape, dy.shape, attributes);
-    const dx = needs[0] ? empty(x.shape) : undefined, dw = needs[1] ? empty(weight.shape) : undefined;
+    const dx = needs[0] ? empty(x.shape) : undefined, dw = needs[1] ? gradientOf(weight) : undefined;
     if (g.depthwise) {
       if (dx) seen("dx", weight, g, "depthwise");
       if (dw) seen("dw", weight, g, "depthwise");
@@ -323,6 +323,7 @@ function across(size: number, kernel: number, stride: number, padding: number, f
 /** The phases of rows and columns that meet a tap; undefined where some tap meets none, or dy would have to begin before the first place. */
 function phasesOf({ H, W, kh, kw, stride, padding, dilation }: Geometry): [down: Phase, right: Phase][] | undefined {
   if (dilation > 1 || H < stride || W < stride) return undefined;
+  if (stride === 1) return padding < kh && padding < kw ? [[across(H, kh, 1, padding, 0), across(W, kw, 1, padding, 0)]] : undefined;
   const along = (size: number, kernel: number): Phase[] => Array.from({ length: stride }, (_, first) => across(size, kernel, stride, padding, first)).filter(({ taps }) => taps > 0);
   const down = along(H, kh), right = along(W, kw);
   return [...down, ...right].some(({ before }) => before < 0) ? undefined : down.flatMap((d) => right.map((r) => [d, r] as [Phase, Phase]));
@@ -341,7 +342,7 @@ function gatherGradient(dy: Tensor, s: Spikes, to: number, { B, H, W, OH, OW, K,
 /** dbias[j] = sum over pixels of dy[pixel][j] */
 function biasGradient(dy: Tensor, bias: Tensor, { outputPixels, out }: Geometry): Tensor {
   const { kernels: k, memory, bytes } = host();
-  const db = empty(bias.shape), blocks = Math.ceil(outputPixels / 256), partial = memory.workspace(blocks * out * bytes);
+  const db = gradientOf(bias), blocks = Math.ceil(outputPixels / 256), partial = memory.workspace(blocks * out * bytes);
   k.f32_column_sums(blocks, dy.ptr, partial, outputPixels, out, out);
   k.f32_combine_columns(out, partial, db.ptr, blocks, out, 1);
   return db;

@@ -7,7 +7,7 @@
 import { host } from "../host.ts";
 import { defineOp } from "../op.ts";
 import { equalShapes, lastAxis, rowsOf, show, type Shape } from "../shape.ts";
-import { empty, type Tensor } from "../tensor.ts";
+import { empty, gradientOf, type Tensor } from "../tensor.ts";
 
 /** y = x weight^T + bias: x [..., in], weight [out, in], bias [out] -> [..., out] */
 export const linearOp = defineOp<[x: Tensor, weight: Tensor, bias: Tensor | undefined]>({
@@ -25,7 +25,7 @@ export const linearOp = defineOp<[x: Tensor, weight: Tensor, bias: Tensor | unde
   },
   backward: (dy, [x, weight, bias], { needs }) => {
     const [out, features] = weight.shape, rows = rowsOf(x.shape);
-    const dx = needs[0] ? empty(x.shape) : undefined, dw = needs[1] ? empty(weight.shape) : undefined, db = needs[2] ? empty(bias!.shape) : undefined;
+    const dx = needs[0] ? empty(x.shape) : undefined, dw = needs[1] ? gradientOf(weight) : undefined, db = needs[2] ? gradientOf(bias!) : undefined;
     if (dx) times(dy.ptr, weight.ptr, dx.ptr, rows, out, features);
     if (dw) transposedTimes(dy.ptr, x.ptr, dw.ptr, rows, out, features);
     if (db) columnSums(dy.ptr, db.ptr, rows, out);

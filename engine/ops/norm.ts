@@ -2,7 +2,7 @@
 import { host } from "../host.ts";
 import { defineOp, type Binary } from "../op.ts";
 import { lastAxis, rowsOf, show } from "../shape.ts";
-import { empty, scratch, type Tensor } from "../tensor.ts";
+import { empty, gradientOf, scratch, type Tensor } from "../tensor.ts";
 
 /** Rows per block of the column kernels. */
 const ROWS = 256;
@@ -14,9 +14,9 @@ export interface Statistics {
   readonly variance: Tensor;
 }
 
-/** running += share (factor value - running), per channel. */
-export function updateRunning(running: Tensor, value: Tensor, { share, factor = 1 }: { share: number; factor?: number }): void {
-  host().kernels.f32_norm_running(running.size, value.ptr, running.ptr, share, factor);
+/** running += share (new - running), per channel; the new variance counts `factor` times. */
+export function updateRunning(running: Statistics, { mean, variance }: Statistics, { share, factor = 1 }: { share: number; factor?: number }): void {
+  host().kernels.f32_norm_running(mean.size, mean.ptr, variance.ptr, running.mean.ptr, running.variance.ptr, share, factor);
 }
 
 /** Mean and biased variance of each channel over all rows of x [..., C]: those of each block of rows first, so that a large mean costs no digits. */
@@ -63,10 +63,10 @@ export const batchNorm = defineOp<[x: Tensor, gamma: Tensor, beta: Tensor], Batc
     k.f32_norm_affine(C, gamma.ptr, beta.ptr, mean.ptr, variance.ptr, eps, scale.ptr, shift.ptr);
     k.f32_affine_row(rowsOf(x.shape), x.ptr, scale.ptr, shift.ptr, y.ptr, C);
   },
-  backward: (dy, [x, gamma], { attributes: { mean, variance, eps, ofBatch }, needs }) => {
+  backward: (dy, [x, gamma, beta], { attributes: { mean, variance, eps, ofBatch }, needs }) => {
     const { kernels: k, memory, bytes } = host();
     const C = lastAxis(x.shape), n = rowsOf(x.shape), blocks = Math.ceil(n / ROWS);
-    const dgamma = empty([C]), dbeta = empty([C]);
+    const dgamma = gradientOf(gamma), dbeta = gradientOf(beta);
     const sums = memory.workspace(blocks * C * bytes), dots = memory.workspace(blocks * C * bytes);
     k.f32_column_dots(blocks, x.ptr, mean.ptr, dy.ptr, sums, dots, n, C);
     k.f32_combine_columns(C, sums, dbeta.ptr, blocks, C, 1);

@@ -32,11 +32,12 @@ export function f32_norm_affine(begin: i32, end: i32, gamma: usize, beta: usize,
   }
 }
 
-/** running[c] += share * (factor * value[c] - running[c]) */
-export function f32_norm_running(begin: i32, end: i32, value: usize, running: usize, share: f64, factor: f64): void {
+/** runningMean[c] += share * (mean[c] - runningMean[c]), and so for variance[c] times factor */
+export function f32_norm_running(begin: i32, end: i32, mean: usize, variance: usize, runningMean: usize, runningVariance: usize, share: f64, factor: f64): void {
   for (let c = begin; c < end; c++) {
-    const before = number(running, c);
-    stored(running, c, before + share * (number(value, c) * factor - before));
+    const m = number(runningMean, c), v = number(runningVariance, c);
+    stored(runningMean, c, m + share * (number(mean, c) - m));
+    stored(runningVariance, c, v + share * (number(variance, c) * factor - v));
   }
 }
 

@@ -17,9 +17,12 @@ export const norm = ({ real, round }: Machine) => ({
     }
   },
 
-  f32_norm_running(begin: number, end: number, value: number, running: number, share: number, factor: number): void {
-    const V = real(value), R = real(running);
-    for (let c = begin; c < end; c++) R[c] += share * (V[c] * factor - R[c]);
+  f32_norm_running(begin: number, end: number, mean: number, variance: number, runningMean: number, runningVariance: number, share: number, factor: number): void {
+    const [M, V, RM, RV] = [mean, variance, runningMean, runningVariance].map(real);
+    for (let c = begin; c < end; c++) {
+      RM[c] += share * (M[c] - RM[c]);
+      RV[c] += share * (V[c] * factor - RV[c]);
+    }
   },
 
   f32_norm_coefficients(

@@ -63,7 +63,10 @@ describe("rows", () => {
     },
     {
       name: "f32_norm_running",
-      setup: (rows, C) => (bench) => { const running = bench.real(values(C, 1)); return { n: C, args: [bench.real(values(C, 2)), running, 0.03, (rows + 1) / rows], writes: [reals(running, C)] }; },
+      setup: (rows, C) => (bench) => {
+        const [mean, variance, runningMean, runningVariance] = [1, 2, 3, 4].map((seed) => bench.real(values(C, seed)));
+        return { n: C, args: [mean, variance, runningMean, runningVariance, 0.03, (rows + 1) / rows], writes: [reals(runningMean, C), reals(runningVariance, C)] };
+      },
     },
     {
       name: "f32_norm_coefficients",
