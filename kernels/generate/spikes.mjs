@@ -19,7 +19,7 @@ const store = (W, to) => `if (left >= ${W}) { ${sums(W, (i) => `v128.store(${to}
 
 /** What an event adds: value * row in float32 or in int32, or the row alone in int32. */
 const ARITHMETIC = {
-  real: { value: "v128.load32_splat(NUMBERS + ((event & 15) << 2))", step: (sum, row) => `madd(value4, ${row}, ${sum})` },
+  real: { value: "f32x4.convert_i32x4_s(i32x4.splat(<i32>(event & 15)))", step: (sum, row) => `madd(value4, ${row}, ${sum})` },
   multiply: { value: "i32x4.splat(<i32>(event & 15))", step: (sum, row) => `i32x4.add(${sum}, i32x4.mul(value4, ${row}))` },
   add: { value: undefined, step: (sum, row) => `i32x4.add(${sum}, ${row})` },
 };
