@@ -16,6 +16,7 @@ export { add, exp, leakyRelu, mul, scale, sigmoid, sub, sum, sumOfSquares } from
 export { channels, concat, concatRows, gatherRows, meanOverTime, repeatOverTime, reshape, valuesOf } from "./ops/layout.ts";
 export { batchNorm, batchStatistics, mulRow, updateRunning, type Statistics } from "./ops/norm.ts";
 export { conv2d, type ConvAttributes } from "./ops/conv.ts";
+export { normedPointwise, type NormedAttributes } from "./ops/normed-conv.ts";
 export { observeKernels, sumsExactly, withKernels, withSpikePath, type Algorithm, type KernelChoice, type KernelRun, type SpikePath } from "./ops/dispatch.ts";
 export { linear, matmul } from "./ops/matmul.ts";
 export { maxPool2d, padWith, upsampleNearest } from "./ops/pool.ts";

@@ -150,6 +150,14 @@ function sharesOf(counts: Float64Array, n: number): SpikeStatistics {
   return { rate: share(0), density: share(1), open: share(2) };
 }
 
+/** Where the values of x stand as reals: those of spikes in the workspace of the op that runs now. */
+export function realValues(x: { readonly ptr: number } | Spikes): number {
+  if (!(x instanceof Spikes)) return x.ptr;
+  const { kernels, memory, bytes } = host(), values = memory.workspace(x.size * bytes);
+  kernels.spikes_to_f32(x.size, x.ptr, values);
+  return values;
+}
+
 /** Uninitialised spikes of the innermost scope. */
 export function emptySpikes(shape: Shape, D: number, { gradientWhereOpen = false } = {}): Spikes {
   const h = host(), { ptr, life } = h.memory.room(sizeOf(shape));

@@ -268,7 +268,7 @@ const WORK: Partial<Record<keyof Kernels, Work>> = {
   spike_statistics: times(4), spike_events: many(64, moves(4)), spike_unfold: many(64, moves(6, 7)), spike_events_above: many(64, moves(4)), f32_fire_integer_events: many(64, moves(4, 6)), f32_norm_fire_integer: many(64, moves(8, 10)),
   f32_fire_integer_onward: moves(3), f32_fire_binary: moves(3), f32_fire_binary_backward: moves(3), f32_fire_leak_grad: many(1024, moves(3)),
   spike_channel_events: many(BAND, moves(6)), spike_gradient_blocks: moves(5, 7),
-  f32_copy_columns: moves(4), f32_mul_row: moves(3), f32_affine_row: moves(3), f32_gather_rows: moves(3), f32_norm_backward: moves(6),
+  f32_copy_columns: moves(4), f32_mul_row: moves(3), f32_affine_row: moves(3), f32_gather_rows: moves(3), f32_norm_backward: moves(6), f32_normed_weight_grad: moves(6),
   f32_column_sums: many(256, moves(3)), f32_column_moments: many(2 * 256, moves(5)), f32_column_dots: many(256, moves(6)),
   f32_combine_columns: moves(2), f32_combine_moments: many(1 / 256, moves(5)), f32_repeat: moves(2), f32_sum_over: moves(2),
   f32_maxpool: moves(5, 7, 8), f32_maxpool_backward: moves(3, 4, 5), f32_upsample_nearest: moves(3, 4, 5), f32_upsample_nearest_backward: moves(3, 4, 5),

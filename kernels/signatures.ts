@@ -98,6 +98,17 @@ export interface Kernels {
    */
   f32_norm_coefficients: Kernel<[gamma: Ptr, mean: Ptr, variance: Ptr, eps: number, sum: Ptr, dot: Ptr, rows: number, a: Ptr, b: Ptr, k: Ptr]>;
 
+  /**
+   * n channels, of a 1x1 convolution behind a norm y = a s + b inside a border of v: with a, b, v the rows of lines [3,C], and sums [2,out] of dy inside and in all,
+   * dw[o][c] = dA[o][c] a[c] + sums[0][o] b[c] + (sums[1][o] - sums[0][o]) v[c];  ofLine [2,C]: da[c] = sum over o of dA[o][c] w[o][c],  db[c] = sum over o of sums[0][o] w[o][c]
+   */
+  f32_normed_weight_grad: Kernel<[dA: Ptr, w: Ptr, lines: Ptr, sums: Ptr, dw: Ptr, ofLine: Ptr, out: Int, C: Int]>;
+  /**
+   * n channels, of that norm's gradient: with r = 1 / sqrt(variance[c] + eps) and t = da[c] - mean[c] db[c], dgamma[c] = r t,  dbeta[c] = db[c],
+   * b[c] = -gamma[c] r^3 t / rows,  k[c] = -gamma[c] r db[c] / rows - mean[c] b[c]
+   */
+  f32_normed_coefficients: Kernel<[ofLine: Ptr, gamma: Ptr, mean: Ptr, variance: Ptr, eps: number, rows: number, dgamma: Ptr, dbeta: Ptr, b: Ptr, k: Ptr, C: Int]>;
+
   // ── dense convolution (indirect GEMM) and 1x1 ───────────────────────────────────────────────────────────────────
   /**
    * n = taps (kh*kw): table[tap][p] = row index of the input pixel that output pixel p sees through the tap, or -1 in the padding.

@@ -193,11 +193,11 @@ export class SepRepConv extends Foldable {
 }
 
 /**
- * conv(norm(s)), border included: [N, H, W, in] -> [N, H + 2, W + 2, out]. In eval mode, where no gradient is wanted, the norm is folded into the 1x1, so that it stays a
- * convolution of what s is: W (scale s + shift) = (W scale) s + W shift. Its padding is zeros, since the border of the norm is what it makes of zero.
+ * conv(norm(s)), border included: [N, H, W, in] -> [N, H + 2, W + 2, out]. The norm goes into the weights of the 1x1, so that it stays a convolution of what s is:
+ * W (scale s + shift) = (W scale) s + W shift. In eval mode its padding is zeros, since the border of the norm is what it makes of zero; in training the border is another one.
  */
 function pointwiseBehind(norm: BatchNormPad, conv: Conv2d, s: Value): Tensor {
-  if (norm.training || isRecording()) return conv.forward(norm.forward(s));
+  if (norm.training || isRecording()) return norm.before(conv, s);
   const { scale, shift } = norm.norm.affine(), bias = conv2d(reshape(shift, [1, 1, 1, conv.inChannels]), conv.weight);
   return conv.forwardWith(s, mulRow(conv.weight, scale), reshape(bias, [conv.outChannels]), { padding: 1 });
 }

@@ -1,6 +1,6 @@
 /** Layers on frames [N, H, W, C]. Sequences [T, B, H, W, C] pass through them with time folded into the batch. */
 import {
-  batchNorm, batchStatistics, conv2d, isRecomputing, isRecording, linear, Parameter, padWith, reshape, sumsExactly, tensor, updateRunning, valuesOf, Spikes, Tensor, type ConvAttributes, type Random, type RealArray, type Statistics, type Value,
+  batchNorm, batchStatistics, conv2d, isRecomputing, isRecording, linear, normedPointwise, Parameter, padWith, reshape, sumsExactly, tensor, updateRunning, valuesOf, Spikes, Tensor, type ConvAttributes, type NormedAttributes, type Random, type RealArray, type Statistics, type Value,
 } from "../engine/index.ts";
 import { Buffer, Module } from "./module.ts";
 
@@ -63,6 +63,11 @@ export class Conv2d extends Module {
 
   /** Multiply-accumulates for one output pixel. */
   get macsPerPixel(): number { return this.weight.size; }
+
+  /** The same of what a norm makes of spikes, and of a border around that: [N, H, W, in] -> [N, H + 2 pad, W + 2 pad, out]. Of 1x1 without bias. */
+  forwardBehind(s: Spikes, { weight, bias }: BatchNorm2d, attributes: NormedAttributes): Tensor {
+    return this.observed(s, (x) => normedPointwise(x as Spikes, weight, bias, this.weight, attributes));
+  }
 
   private observed(x: Value, run: (x: Value) => Tensor): Tensor {
     const y = run(x);
@@ -130,9 +135,14 @@ export class BatchNorm2d extends Module {
   forward(x: Tensor, copies = 1): Tensor {
     const { eps } = this.options;
     if (!this.training) return batchNorm(x, this.weight, this.bias, { mean: this.runningMean, variance: this.runningVariance, eps, ofBatch: false });
+    return batchNorm(x, this.weight, this.bias, { ...this.statisticsOf(x, copies), eps, ofBatch: true });
+  }
+
+  /** The statistics of a batch in training, which move the running ones. */
+  statisticsOf(x: Value, copies = 1): Statistics {
     const statistics = batchStatistics(x);
     if (!isRecomputing()) this.update(statistics, (copies * x.size) / this.channels);
-    return batchNorm(x, this.weight, this.bias, { ...statistics, eps, ofBatch: true });
+    return statistics;
   }
 
   /** The affine map that this is in eval mode: y = scale x + shift, per channel. */
@@ -170,6 +180,14 @@ export class BatchNormPad extends Module {
 
   /** [N, H, W, C] -> [N, H + 2 pad, W + 2 pad, C] */
   forward(x: Value): Tensor { return this.bordered(this.norm.forward(x instanceof Spikes ? valuesOf(x) : x)); }
+
+  /** conv of that, 1x1 without bias. In training, where spikes are what is normed, spikes are what is convolved. */
+  before(conv: Conv2d, x: Value): Tensor {
+    const { norm, pad } = this;
+    if (!(x instanceof Spikes) || !norm.training || sumsExactly()) return conv.forward(this.forward(x));
+    const statistics = norm.statisticsOf(x); // before the border, which is of the running ones after it
+    return conv.forwardBehind(x, norm, { ...statistics, eps: norm.options.eps, ofBatch: true, border: norm.affine().shift, pad });
+  }
 
   /** The same of conv(x). */
   of(conv: Conv2d, x: Value): Tensor { return this.bordered(normed(conv, x, this.norm)); }

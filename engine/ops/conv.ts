@@ -15,7 +15,7 @@ import { BAND, LISTED } from "../../kernels/signatures.ts";
 import { host } from "../host.ts";
 import { defineOp, isRecording, type Passed, type Value } from "../op.ts";
 import { expectRank, expectWhole, show, type Shape } from "../shape.ts";
-import { RUN, Spikes, type EventLists } from "../spikes.ts";
+import { realValues, RUN, Spikes, type EventLists } from "../spikes.ts";
 import { empty, gradientOf, Tensor } from "../tensor.ts";
 import { depthwiseBackward, depthwiseForward, depthwiseSteps } from "./depthwise.ts";
 import { forwardKernel, inputGradientKernel, seen, weightGradientKernel, type Algorithm } from "./dispatch.ts";
@@ -153,15 +153,6 @@ function inZeros(x: number, { B, H, W, C, padding }: Geometry): number {
 
 const padded8 = (n: number): number => Math.ceil(n / 8) * 8;
 const padded32 = (n: number): number => Math.ceil(n / 32) * 32;
-
-/** The values of x as reals: those of spikes in the workspace of this op. */
-function realValues(x: Value): number {
-  if (x instanceof Tensor) return x.ptr;
-  const { kernels, memory, bytes } = host();
-  const values = memory.workspace(x.size * bytes);
-  kernels.spikes_to_f32(x.size, x.ptr, values);
-  return values;
-}
 
 function sparseForward(s: Spikes, { ptr, scale, bias }: Weights, y: Tensor, g: Geometry): void {
   const { kernels: k, memory, bytes } = host(), { taps, K, N } = g, lists = s.events();

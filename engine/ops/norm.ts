@@ -1,6 +1,7 @@
 /** Batch normalisation over channels-last rows, after Ioffe and Szegedy (arXiv:1502.03167). */
 import { host } from "../host.ts";
-import { defineOp, type Binary } from "../op.ts";
+import { defineOp, type Binary, type Value } from "../op.ts";
+import { realValues } from "../spikes.ts";
 import { lastAxis, rowsOf, show } from "../shape.ts";
 import { empty, gradientOf, scratch, type Tensor } from "../tensor.ts";
 
@@ -20,13 +21,13 @@ export function updateRunning(running: Statistics, { mean, variance }: Statistic
 }
 
 /** Mean and biased variance of each channel over all rows of x [..., C]: those of each block of rows first, so that a large mean costs no digits. */
-export function batchStatistics(x: Tensor): Statistics {
+export function batchStatistics(x: Value): Statistics {
   const { kernels: k, memory, bytes } = host();
   const C = lastAxis(x.shape), rows = rowsOf(x.shape), blocks = Math.ceil(rows / ROWS);
   const mean = empty([C]), variance = empty([C]);
   memory.withWorkspace(() => {
     const [means, rests, squares] = [0, 1, 2].map(() => memory.workspace(blocks * C * bytes));
-    k.f32_column_moments(blocks, x.ptr, means, rests, squares, rows, C);
+    k.f32_column_moments(blocks, realValues(x), means, rests, squares, rows, C);
     k.f32_combine_moments(C, means, rests, squares, mean.ptr, variance.ptr, rows, C);
   });
   return { mean, variance };

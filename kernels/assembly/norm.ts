@@ -52,3 +52,51 @@ export function f32_norm_coefficients(
     stored(dot, c, number(dot, c) * r);
   }
 }
+
+/**
+ * With lines a, b, v = lines[0..2] and sums S, T = sums[0..1]:
+ * dw[o][c] = dA[o][c] a[c] + S[o] b[c] + (T[o] - S[o]) v[c];  ofLine[0][c] = sum over o of dA[o][c] w[o][c],  ofLine[1][c] = sum over o of S[o] w[o][c]
+ */
+export function f32_normed_weight_grad(begin: i32, end: i32, dA: usize, w: usize, lines: usize, sums: usize, dw: usize, ofLine: usize, out: i32, C: i32): void {
+  let c = begin;
+  for (; c <= end - LANES; c += LANES) {
+    const a = v128.load(at(lines, c)), b = v128.load(at(lines, C + c)), v = v128.load(at(lines, 2 * C + c));
+    let da = f32x4.splat(0), db = f32x4.splat(0);
+    for (let o = 0, i = c; o < out; o++, i += C) {
+      const inside = load<f32>(at(sums, o)), S = f32x4.splat(inside), d = v128.load(at(dA, i)), x = v128.load(at(w, i));
+      v128.store(at(dw, i), f32x4.add(f32x4.add(f32x4.mul(d, a), f32x4.mul(S, b)), f32x4.mul(f32x4.splat(load<f32>(at(sums, out + o)) - inside), v)));
+      da = f32x4.add(da, f32x4.mul(d, x));
+      db = f32x4.add(db, f32x4.mul(S, x));
+    }
+    v128.store(at(ofLine, c), da);
+    v128.store(at(ofLine, C + c), db);
+  }
+  for (; c < end; c++) {
+    const a = load<f32>(at(lines, c)), b = load<f32>(at(lines, C + c)), v = load<f32>(at(lines, 2 * C + c));
+    let da: f32 = 0, db: f32 = 0;
+    for (let o = 0, i = c; o < out; o++, i += C) {
+      const S = load<f32>(at(sums, o)), d = load<f32>(at(dA, i)), x = load<f32>(at(w, i));
+      store<f32>(at(dw, i), d * a + S * b + (load<f32>(at(sums, out + o)) - S) * v);
+      da += d * x;
+      db += S * x;
+    }
+    store<f32>(at(ofLine, c), da);
+    store<f32>(at(ofLine, C + c), db);
+  }
+}
+
+/**
+ * r = 1 / sqrt(variance[c] + eps),  t = ofLine[0][c] - mean[c] ofLine[1][c];  dgamma[c] = r t,  dbeta[c] = ofLine[1][c];
+ * b[c] = -gamma[c] r^3 t / rows,  k[c] = -gamma[c] r ofLine[1][c] / rows - mean[c] b[c]
+ */
+export function f32_normed_coefficients(
+  begin: i32, end: i32, ofLine: usize, gamma: usize, mean: usize, variance: usize, eps: f64, rows: f64, dgamma: usize, dbeta: usize, b: usize, k: usize, C: i32,
+): void {
+  for (let c = begin; c < end; c++) {
+    const r = 1 / Math.sqrt(number(variance, c) + eps), db = number(ofLine, C + c), t = number(ofLine, c) - number(mean, c) * db;
+    stored(dgamma, c, r * t);
+    stored(dbeta, c, db);
+    const bc = stored(b, c, -number(gamma, c) * r * r * r * t / rows);
+    stored(k, c, -number(gamma, c) * r * db / rows - number(mean, c) * bc);
+  }
+}

@@ -37,4 +37,32 @@ export const norm = ({ real, round }: Machine) => ({
       Q[c] *= r;
     }
   },
+
+  f32_normed_weight_grad(begin: number, end: number, dA: number, w: number, lines: number, sums: number, dw: number, ofLine: number, out: number, C: number): void {
+    const [D, W, L, S, DW, OL] = [dA, w, lines, sums, dw, ofLine].map(real);
+    for (let c = begin; c < end; c++) {
+      let da = 0, db = 0;
+      for (let o = 0, i = c; o < out; o++, i += C) {
+        const ofBorder = round(S[out + o] - S[o]);
+        DW[i] = round(round(D[i] * L[c]) + round(S[o] * L[C + c])) + round(ofBorder * L[2 * C + c]);
+        da = round(da + round(D[i] * W[i]));
+        db = round(db + round(S[o] * W[i]));
+      }
+      OL[c] = da;
+      OL[C + c] = db;
+    }
+  },
+
+  f32_normed_coefficients(
+    begin: number, end: number, ofLine: number, gamma: number, mean: number, variance: number, eps: number, rows: number, dgamma: number, dbeta: number, b: number, k: number, C: number,
+  ): void {
+    const [OL, G, M, V, DG, DB, B, K] = [ofLine, gamma, mean, variance, dgamma, dbeta, b, k].map(real);
+    for (let c = begin; c < end; c++) {
+      const r = 1 / Math.sqrt(V[c] + eps), db = OL[C + c], t = OL[c] - M[c] * db;
+      DG[c] = r * t;
+      DB[c] = db;
+      B[c] = (-G[c] * r * r * r * t) / rows;
+      K[c] = (-G[c] * r * db) / rows - M[c] * B[c];
+    }
+  },
 });

@@ -18,6 +18,7 @@ import * as loss from "../../engine/ops/loss.ts";
 import * as matmul from "../../engine/ops/matmul.ts";
 import * as neuron from "../../engine/ops/neuron.ts";
 import * as norm from "../../engine/ops/norm.ts";
+import * as normedConv from "../../engine/ops/normed-conv.ts";
 import * as pool from "../../engine/ops/pool.ts";
 import * as rateNeuron from "../../engine/ops/rate-neuron.ts";
 import * as spikes from "../../engine/ops/spikes.ts";
@@ -26,7 +27,7 @@ import { readdirSync } from "node:fs";
 import { ilif, ilifGen1, integrateAndFire, leaky, parametricLeaky } from "../../nn/neurons.ts";
 import { atan, rectangular, sigmoid, triangular } from "../../nn/surrogates.ts";
 
-const FILES = { conv, depthwise, dispatch, elementwise, geometry, layout, loss, matmul, neuron, norm, pool, "rate-neuron": rateNeuron, spikes, winograd };
+const FILES = { conv, depthwise, dispatch, elementwise, geometry, layout, loss, matmul, neuron, norm, "normed-conv": normedConv, pool, "rate-neuron": rateNeuron, spikes, winograd };
 
 type AnyOp = ((...args: any[]) => any) & { readonly spec: any };
 type Apply = (op: AnyOp, ...x: Tensor[]) => Tensor;
@@ -338,6 +339,21 @@ for (const [what, n] of windowed) for (const [T, C, out] of [[1, 1, 1], [2, 3, 5
   }, { dx: "masked" });
 }
 firingRow(neuron.fireBinary, "exactly at the threshold", { fire: "binary", decay: 1, gain: 1, threshold: 1, reset: "subtract", detachReset: false, surrogate: atan(2) }, [2, 3], [1, 0.5, 0.999, 1, 0.5, 0.001]);
+
+// ---- a convolution behind a norm ----
+
+/** A 1x1 convolution behind a norm of spikes has the gradients of the norm of reals, the border and the convolution, one after the other. */
+const some = (shape: Shape, seed: number): Float64Array => Float64Array.from(drawn({ shape }, new Random(seed)).values);
+for (const ofBatch of [true, false]) for (const [C, out, pad] of [[1, 1, 1], [3, 5, 1], [17, 9, 0], [19, 33, 2]]) for (const kernels of [{}, { forward: "sparse", dw: "sparse" }] as const) {
+  const shape = [2, 4, 3, C], shapes = [shape, [C], [C], [out, 1, 1, C]], how = (x: Tensor) => {
+    const given = { mean: tensor(some([C], 7)), variance: tensor(some([C], 8).map((v) => v * v)) };
+    return { ...(ofBatch ? batchStatistics(x) : given), eps: 1e-3, ofBatch, border: tensor(some([C], 9)), pad };
+  };
+  const inputs = shapes.map((of, i) => ({ shape: of, values: i ? some(of, i) : integers(of) }));
+  row(normedConv.normedPointwise, `${C} -> ${out} in a border of ${pad}, statistics ${ofBatch ? "of the batch" : "given"}, ${"forward" in kernels ? "sparse" : "as dispatched"}`, inputs,
+    (f, x, gamma, beta, w) => f(neuron.spikesOf(x, { D: 4 }), gamma, beta, w, how(x)),
+    (given, u) => gradientsOf((x, gamma, beta, w) => conv.conv2d(pool.padWith(norm.batchNorm(x, gamma, beta, how(x)), how(x)), w), shapes.map((of, i) => ({ shape: of, values: given[i] })), () => u).gradients, kernels);
+}
 
 // ---- checking ----
 

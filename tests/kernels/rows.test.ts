@@ -75,6 +75,20 @@ describe("rows", () => {
         return { n: C, args: [gamma, mean, bench.real(values(C, 5).map((v) => v * v)), 1e-3, sum, dot, rows === 5 ? 0 : rows, a, b, k], writes: [a, b, k, dot].map((p) => reals(p, C)) };
       },
     },
+    {
+      name: "f32_normed_weight_grad",
+      setup: (out, C) => (bench) => {
+        const [dw, ofLine] = [bench.real(out * C), bench.real(2 * C)], [dA, w] = [1, 2].map((seed) => bench.real(values(out * C, seed)));
+        return { n: C, args: [dA, w, bench.real(values(3 * C, 3)), bench.real(values(2 * out, 4)), dw, ofLine, out, C], writes: [reals(dw, out * C), reals(ofLine, 2 * C)] };
+      },
+    },
+    {
+      name: "f32_normed_coefficients",
+      setup: (rows, C) => (bench) => {
+        const results = [1, 2, 3, 4].map(() => bench.real(C)), [gamma, mean] = [1, 2].map((seed) => bench.real(values(C, seed)));
+        return { n: C, args: [bench.real(values(2 * C, 3)), gamma, mean, bench.real(values(C, 5).map((v) => v * v)), 1e-3, rows, ...results, C], writes: results.map((p) => reals(p, C)) };
+      },
+    },
   ];
   for (const { name, setup } of cases) {
     it(`${name} is the same bit for bit in every build, at every shape and split`, () => {

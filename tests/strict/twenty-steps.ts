@@ -9,7 +9,7 @@ import { loadCheckpoint } from "../../nn/index.ts";
  * What every engine makes of the twenty steps, on any number of threads. A change that means to change arithmetic on the training path
  * (another order of a sum, another default) writes a new one here; any other change that needs a new one has a fault.
  */
-export const GOLDEN = "5955bf95a7527d528e713ce74e3b1f5aa4c3210fdd83ca6610bd79aa0aa30568";
+export const GOLDEN = "ab97ff27af2243e0ff3ff8a70c4da22513f177d7918a185d6aecadffad47dc8b";
 
 const EPOCHS = 4, STEPS = 5, BATCH = 2, SIDE = 64;
 
