@@ -58,7 +58,7 @@ export function sparse(desk: Desk, shape: Shape, density: number) {
     weightGradient: () => {
       k.spike_channel_events(bands, s, bandEvents, bandSpans, B, S, S, C, H, H, 1, 0, 0);
       k.spike_gradient_blocks(B * H, dy, blocks, B, S, S, N, H, H, halo, halo);
-      k.spike_weight_grad(Math.ceil(N / 32) * C, bandEvents, bandSpans, 0, places, places, taps, side, H, C, blocks, dwt, N);
+      k.spike_weight_grad(Math.ceil(N / 32) * C, bandEvents, bandSpans, 0, places, places, taps, side, H, C, blocks, dwt, N, taps, 0, 1, side);
       k.conv_unpack_weight_grad(N, dwt, dw, 32, rows);
     },
   };

@@ -49,7 +49,7 @@ function measure(k: Kernels, memory: WebAssembly.Memory, take: (bytes: number) =
   const sparseDw = (s: number) => (): void => {
     k.spike_channel_events(bands, s, events, spans, 1, SIDE, SIDE, C, Hp, Hp, 1, 0, 0);
     k.spike_gradient_blocks(Hp, dy, blocks, 1, SIDE, SIDE, C, Hp, Hp, pad, pad);
-    k.spike_weight_grad(C * C / 32, events, spans, 0, places, places, taps, side, Hp, C, blocks, dwt, C);
+    k.spike_weight_grad(C * C / 32, events, spans, 0, places, places, taps, side, Hp, C, blocks, dwt, C, taps, 0, 1, side);
   };
   const dense = (): void => {
     k.spikes_to_f32(P * C, high, x);

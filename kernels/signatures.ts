@@ -283,9 +283,9 @@ export interface Kernels {
    * n = ceil(N/32)*K, block by block: dwt[j/32][tap][k][j%32] = sum over events (place, value) of channel k of value * dyb[j/32][row][j%32]. Without a table row is
    * place + (kh-1-ky)*Wp + kw-1-kx, which with kh-1-padding rows of zeros above dy and kw-1-padding left of it is what stride 1 asks for; with one it is
    * table[tap][place], and -1 adds nothing. `rows` are those of one block of dyb. dwt holds ceil(N/32)*32*taps*K elements; of the columns past N, those
-   * that make up the next 4, 8, 16 or 32 are written too, and mean nothing.
+   * that make up the next 4, 8, 16 or 32 are written too, and mean nothing. Where these are some of `all` taps of dwt, tap (ky, kx) is number top + ky*line + kx*step there.
    */
-  spike_weight_grad: Kernel<[events: Ptr, spans: Ptr, table: Ptr, places: Int, rows: Int, taps: Int, kw: Int, Wp: Int, K: Int, dyb: Ptr, dwt: Ptr, N: Int]>;
+  spike_weight_grad: Kernel<[events: Ptr, spans: Ptr, table: Ptr, places: Int, rows: Int, taps: Int, kw: Int, Wp: Int, K: Int, dyb: Ptr, dwt: Ptr, N: Int, all: Int, top: Int, step: Int, line: Int]>;
 
   // ── exact spike arithmetic: int32 weights on a power-of-two grid per output channel, integer accumulators ────────
   /**

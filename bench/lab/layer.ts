@@ -95,7 +95,7 @@ export function layKernels(desk: Desk, { B, H, W, C, N, k: side, stride, padding
         run: () => {
           k.spike_channel_events(bands, s, bandEvents, bandSpans, B, H, W, C, Hp, Wp, 1, 0, 0);
           k.spike_gradient_blocks(B * Hp, dy, laid, B, H, W, N, Hp, Wp, padding, padding);
-          k.spike_weight_grad(blocks * C, bandEvents, bandSpans, 0, places, places, taps, side, Wp, C, laid, dwt, N);
+          k.spike_weight_grad(blocks * C, bandEvents, bandSpans, 0, places, places, taps, side, Wp, C, laid, dwt, N, taps, 0, 1, side);
           k.conv_unpack_weight_grad(N, dwt, dw, 32, rows);
         },
       },

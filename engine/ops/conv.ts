@@ -288,18 +288,10 @@ function denseWeightGradient(dy: Tensor, input: number, dw: Tensor, given: Geome
  * stride 1 with the taps that meet it. Otherwise a table says where a place leads.
  */
 function sparseWeightGradient(dy: Tensor, s: Spikes, dw: Tensor, g: Geometry): void {
-  const { kernels: k, memory, bytes } = host(), { taps, K, N, kw, stride } = g, rows = taps * K, blocks = padded32(N) / 32, row = 32 * K;
-  const transposed = memory.workspace(32 * blocks * rows * bytes), phases = phasesOf(g);
+  const { kernels: k, memory, bytes } = host(), { taps, K, N, kw } = g, rows = taps * K;
+  const transposed = memory.workspace(padded32(N) * rows * bytes), phases = phasesOf(g);
   if (!phases) gatherGradient(dy, s, transposed, g, { ...across(g.H, 1, 1, 0, 0), taps: g.kh }, { ...across(g.W, 1, 1, 0, 0), taps: kw }, outputTable(g));
-  else if (phases.length === 1) gatherGradient(dy, s, transposed, g, ...phases[0]);
-  else for (const [down, right] of phases) memory.withWorkspace(() => {
-    const size = down.taps * right.taps * row, part = memory.workspace(blocks * size * bytes);
-    gatherGradient(dy, s, part, g, down, right);
-    for (let y = 0, from = part; y < down.taps; y++) for (let x = 0; x < right.taps; x++, from += row * bytes) {
-      const tap = (down.tap + y * stride) * kw + right.tap + x * stride;
-      k.f32_copy_columns(blocks, from, size, transposed + tap * row * bytes, taps * row, row);
-    }
-  });
+  else for (const [down, right] of phases) memory.withWorkspace(() => gatherGradient(dy, s, transposed, g, down, right));
   k.conv_unpack_weight_grad(N, transposed, dw.ptr, 32, rows);
 }
 
@@ -320,14 +312,14 @@ function phasesOf({ H, W, kh, kw, stride, padding, dilation }: Geometry): [down:
   return [...down, ...right].some(({ before }) => before < 0) ? undefined : down.flatMap((d) => right.map((r) => [d, r] as [Phase, Phase]));
 }
 
-/** to[block][tap][k][32] for the taps of one phase, or for all by the table. */
-function gatherGradient(dy: Tensor, s: Spikes, to: number, { B, H, W, OH, OW, K, N, stride }: Geometry, down: Phase, right: Phase, table = 0): void {
+/** to[block][tap][k][32] of the taps of one phase, or of all by the table. */
+function gatherGradient(dy: Tensor, s: Spikes, to: number, { B, H, W, OH, OW, K, N, taps, kw, stride }: Geometry, down: Phase, right: Phase, table = 0): void {
   const { kernels: k, memory, bytes } = host(), Hp = down.places, Wp = right.places, places = B * Hp * Wp, bands = Math.ceil(places / BAND);
   const image = table ? { H: OH, W: OW, top: 0, left: 0 } : { H: Hp, W: Wp, top: down.before, left: right.before };
   const events = memory.workspace(2 * bands * LISTED * K), spans = memory.workspace(8 * bands * K), blocks = memory.workspace(padded32(N) * B * image.H * image.W * bytes);
   k.spike_channel_events(bands, s.ptr, events, spans, B, H, W, K, Hp, Wp, table ? 1 : stride, down.first, right.first);
   k.spike_gradient_blocks(B * image.H, dy.ptr, blocks, B, OH, OW, N, image.H, image.W, image.top, image.left);
-  k.spike_weight_grad(padded32(N) / 32 * K, events, spans, table, places, B * image.H * image.W, down.taps * right.taps, right.taps, Wp, K, blocks, to, N);
+  k.spike_weight_grad(padded32(N) / 32 * K, events, spans, table, places, B * image.H * image.W, down.taps * right.taps, right.taps, Wp, K, blocks, to, N, taps, down.tap * kw + right.tap, table ? 1 : stride, table ? kw : stride * kw);
 }
 
 /** dbias[j] = sum over pixels of dy[pixel][j] */

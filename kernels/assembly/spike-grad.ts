@@ -155,11 +155,12 @@ export function spike_gradient_blocks(begin: i32, end: i32, dy: usize, dyb: usiz
 }
 
 /**
- * Items [begin, end) = block*K + k: dwt[block][tap][k][j] = sum over events (place, value) of channel k of value * dyb[block][row][j], where row is
- * table[tap][place] (-1: none), or without a table place + (kh-1-ky)*Wp + kw-1-kx.
+ * Items [begin, end) = block*K + k: dwt[block][to][k][j] = sum over events (place, value) of channel k of value * dyb[block][row][j], where row is
+ * table[tap][place] (-1: none), or without a table place + (kh-1-ky)*Wp + kw-1-kx. Of `all` taps of dwt those that are gathered are to = top + ky*line + kx*step.
  */
 export function spike_weight_grad(
   begin: i32, end: i32, events: usize, spans: usize, table: usize, places: i32, rows: i32, taps: i32, kw: i32, Wp: i32, K: i32, dyb: usize, dwt: usize, N: i32,
+  all: i32, top: i32, step: i32, line: i32,
 ): void {
-  gather_gradient(begin, end, events, spans, table, places, rows, taps, kw, Wp, K, BAND, dyb, dwt, N);
+  gather_gradient(begin, end, events, spans, table, places, rows, taps, kw, Wp, K, BAND, dyb, dwt, N, all, top, step, line);
 }

@@ -80,13 +80,14 @@ function gather_${kind}${W}(
 `;
 
 const gradient = `${WIDTHS.map((W) => gradientColumns(W)).join("")}
-/** Items block*K + k: dwt[block][tap][k][j] = sum over the events (place, value) of channel k of value * the row of dyb that place feeds through the tap */
+/** Items block*K + k: dwt[block][to][k][j], to = top + y*line + x*step of the tap (y, x) of those that are gathered, = sum over the events (place, value) of channel k of value * the row of dyb that place feeds through the tap */
 export function gather_gradient(
   begin: i32, end: i32, events: usize, spans: usize, table: usize, places: i32, rows: i32, taps: i32, kw: i32, Wp: i32, K: i32, band: i32, dyb: usize, dwt: usize, N: i32,
+  all: i32, top: i32, step: i32, line: i32,
 ): void {
   for (let block = begin / K, item = block * K; item < end; block++, item += K) {
-    const first = max(0, begin - item), last = min(K, end - item), left = N - 32 * block, from = at(dyb, 32 * block * rows), out = at(dwt, 32 * block * taps * K);
-    ${byWidth((W) => `gradient${W}(first, last, events, spans, table, places, taps, kw, Wp, K, band, from, out)`)}
+    const first = max(0, begin - item), last = min(K, end - item), left = N - 32 * block, from = at(dyb, 32 * block * rows), out = at(dwt, 32 * (block * all + top) * K);
+    ${byWidth((W) => `gradient${W}(first, last, events, spans, table, places, taps, kw, Wp, K, band, from, out, step, line)`)}
   }
 }
 `;
@@ -95,16 +96,16 @@ function gradientColumns(W) {
   const events = (find) => eachEvent(W, ARITHMETIC.real, find);
   return `
 function gradient${W}(
-  begin: i32, end: i32, events: usize, spans: usize, table: usize, places: i32, taps: i32, kw: i32, Wp: i32, K: i32, band: i32, dyb: usize, dwt: usize,
+  begin: i32, end: i32, events: usize, spans: usize, table: usize, places: i32, taps: i32, kw: i32, Wp: i32, K: i32, band: i32, dyb: usize, dwt: usize, step: i32, line: i32,
 ): void {
   const left = ${W};
   for (let base = 0; base < places; base += band, spans += <usize>K << 3) {
     let rows = dyb + (<usize>(base + (taps / kw - 1) * Wp + kw - 1) << 7);
-    for (let tap = 0, x = 1; tap < taps; tap++, x++, rows -= 128) {
+    for (let tap = 0, x = 1, to = 0; tap < taps; tap++, x++, to += step, rows -= 128) {
       const fed = table ? at(table, tap * places + base) : 0;
-      if (x > kw) { x = 1; rows -= <usize>(Wp - kw) << 7; }
+      if (x > kw) { x = 1; to += line - kw * step; rows -= <usize>(Wp - kw) << 7; }
       for (let k = begin; k < end; k++) {
-        const span = spans + (<usize>k << 3), stop = events + (<usize>load<u32>(span, 4) << 1), out = dwt + (<usize>(tap * K + k) << 7);
+        const span = spans + (<usize>k << 3), stop = events + (<usize>load<u32>(span, 4) << 1), out = dwt + (<usize>(to * K + k) << 7);
         let e = events + (<usize>load<u32>(span) << 1), event: usize, row: usize, value4: v128;
         if (e == stop && base) continue;
         ${declare(W, "i32x4.splat(0)")}

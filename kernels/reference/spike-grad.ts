@@ -34,12 +34,13 @@ export const spikeGrad = ({ real, u8, u16, i32, round }: Machine) => ({
 
   spike_weight_grad(
     begin: number, end: number, events: number, spans: number, table: number, places: number, rows: number, taps: number, kw: number, Wp: number, K: number, dyb: number, dwt: number, N: number,
+    all: number, top: number, step: number, line: number,
   ): void {
     const E = u16(events), span = i32(spans), DY = real(dyb), DW = real(dwt), fed = i32(table);
     for (let j = 0; j < written(N); j++) {
       const block = j - j % BLOCK, item = (block / BLOCK) * K;
       for (let tap = 0; tap < taps; tap++) {
-        const turned = taps - 1 - tap, offset = Math.floor(turned / kw) * Wp + turned % kw;
+        const to = top + Math.floor(tap / kw) * line + (tap % kw) * step, turned = taps - 1 - tap, offset = Math.floor(turned / kw) * Wp + turned % kw;
         for (let k = Math.max(0, begin - item); k < Math.min(K, end - item); k++) {
           let sum = 0;
           for (let band = 0; band < Math.ceil(places / BAND); band++) {
@@ -48,7 +49,7 @@ export const spikeGrad = ({ real, u8, u16, i32, round }: Machine) => ({
               if (row >= 0) sum = round(sum + round((E[e] & 15) * DY[block * rows + row * BLOCK + j % BLOCK]));
             }
           }
-          DW[block * taps * K + (tap * K + k) * BLOCK + j % BLOCK] = sum;
+          DW[block * all * K + (to * K + k) * BLOCK + j % BLOCK] = sum;
         }
       }
     }

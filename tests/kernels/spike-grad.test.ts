@@ -65,9 +65,10 @@ describe("spike weight gradient", () => {
   for (const density of [0, 0.01, 0.5, 1]) {
     for (const [H, W, C] of [[1, 1, 1], [3, 5, 3], [8, 16, 17], [17, 16, 5]] as const) {
       for (const N of [1, 5, 8, 9, 33]) {
-        for (const way of ["1x1", "3x3 with a table", "3x3 in a halo"] as const) {
+        for (const way of ["1x1", "3x3 with a table", "3x3 in a halo", "3x3 among 25 taps"] as const) {
           test(`dw of ${H}x${W}x${C} -> ${N}, ${way}, at density ${density} is the sum that defines it`, () => {
-            const B = 2, taps = way === "1x1" ? 1 : 9, tabled = way === "3x3 with a table", grow = way === "3x3 in a halo" ? 2 : 0;
+            const B = 2, taps = way === "1x1" ? 1 : 9, tabled = way === "3x3 with a table", grow = way === "3x3 in a halo" || way === "3x3 among 25 taps" ? 2 : 0;
+            const [all, top, step, line] = way === "3x3 among 25 taps" ? [25, 1, 2, 7] : [taps, 0, 1, 3], toOf = (tap: number): number => top + Math.floor(tap / 3) * line + (tap % 3) * step;
             const Hp = H + grow, Wp = W + grow, places = B * Hp * Wp, bands = Math.ceil(places / BAND), edge = grow / 2;
             const one = transposed3x3(H, W), P = H * W, table = Int32Array.from({ length: 9 * B * P }, (_, i) => {
               const tap = Math.floor(i / (B * P)), b = Math.floor(i / P) % B, p = one[tap * P + (i % P)];
@@ -79,8 +80,8 @@ describe("spike weight gradient", () => {
               const events = bench.bytes(2 * bands * LISTED * C), spans = bench.ints(2 * bands * C), blocks = bench.real(Math.ceil(N / 32) * 32 * places);
               bench.kernels.spike_channel_events(bands, bench.bytes(s), events, spans, B, H, W, C, Hp, Wp, 1, 0, 0);
               bench.kernels.spike_gradient_blocks(B * Hp, bench.real(dy), blocks, B, H, W, N, Hp, Wp, edge, edge);
-              const size = Math.ceil(N / 32) * 32 * taps * C, dwt = bench.real(size);
-              return { n: Math.ceil(N / 32) * C, args: [events, spans, tabled ? bench.ints(table) : 0, places, places, taps, taps === 9 ? 3 : 1, Wp, C, blocks, dwt, N], writes: [reals(dwt, size)] };
+              const size = Math.ceil(N / 32) * 32 * all * C, dwt = bench.real(size);
+              return { n: Math.ceil(N / 32) * C, args: [events, spans, tabled ? bench.ints(table) : 0, places, places, taps, taps === 9 ? 3 : 1, Wp, C, blocks, dwt, N, all, top, step, line], writes: [reals(dwt, size)] };
             };
             const most = 15 * B * P * 2 ** -23;
             expectAgreement(builds, "spike_weight_grad", setup, { fast: most, twin: most, scale: 15 });
@@ -91,7 +92,7 @@ describe("spike weight gradient", () => {
                 const p = taps === 1 ? q : table[tap * B * P + q];
                 if (p >= 0) sum += (s[q * C + k] & 15) * dy[p * N + j];
               }
-              expect(got[(j - j % 32) * taps * C + (tap * C + k) * 32 + j % 32]).toBeCloseTo(sum, 9);
+              expect(got[(j - j % 32) * all * C + (toOf(tap) * C + k) * 32 + j % 32]).toBeCloseTo(sum, 9);
             }
           });
         }
