@@ -17,6 +17,9 @@ export function noise(B: number, S: number): { shape: number[]; data: Float32Arr
 export const WAYS = { auto: {}, sparse: { forward: "sparse", dw: "sparse" }, dense: { forward: "dense", dx: "whole", dw: "dense" } } as const satisfies Record<string, KernelChoice>;
 export type Way = keyof typeof WAYS;
 
+/** Pairs of steps by either way in turn: a step is long enough for something to come between in most of them. */
+const TURNS = 40;
+
 /** Forward, loss and backward of a fresh network on noise, on the host of now. */
 export function trainingStep(size: SpikeYOLOSize, B: number, S: number): (way: Way) => void {
   const model = new SpikeYOLO({ ...size, classes: 3 }), images = noise(B, S);
@@ -45,7 +48,7 @@ export async function run([given]: readonly string[] = []): Promise<unknown> {
   for (const threads of [1, 2]) {
     const host = await loadKernels({ threads });
     const { step, density } = weights ? await trainedStep(weights, B) : { step: trainingStep(spikeYOLO.tiny, B, 128), density: undefined };
-    results.push({ threads, density, ...fastest({ auto: () => step("auto"), dense: () => step("dense") }), peakMB: host.memory.peak / 1e6 });
+    results.push({ threads, density, ...fastest({ auto: () => step("auto"), dense: () => step("dense") }, TURNS), peakMB: host.memory.peak / 1e6 });
     await host.stop();
   }
   if (weights) console.log(`${(100 * results[0].density!).toFixed(0)} % of what convolutions read is not zero`);
