@@ -25,6 +25,8 @@ const PATIENCE_MS = { first: 1_000, most: 16_000 };
 const LONGEST_GAP_MS = 100;
 /** A worker that is not ready by then did not start. */
 const START_MS = 30_000;
+/** Within this time a host tells of a worker that ended, when it has anything to tell. */
+const NEWS_MS = 500;
 /** Workers that end on their own are replaced this often in a minute: where each one dies at once, something else is wrong. */
 const MOST_REPLACED = 32, MINUTE_MS = 60_000;
 /** Multiply-accumulates below which a task is not worth sharing: some 5 microseconds. */
@@ -121,7 +123,8 @@ export class Pool {
    * that threw was to compute is for its caller to repeat.
    */
   async recover({ alone = false } = {}): Promise<void> {
-    await new Promise((resolve) => setTimeout(resolve)); // for news of ends
+    const news = this.workers.flatMap((worker) => worker?.ended ?? []);
+    await Promise.race([...news, new Promise((resolve) => setTimeout(resolve, this.lostIn && !this.workers.includes(undefined) ? NEWS_MS : 0))]); // which of them ended on its own
     if (this.lostIn && !this.workers.includes(undefined)) this.patience = Math.min(2 * this.patience, PATIENCE_MS.most);
     this.closed ||= alone;
     await this.dismiss();
