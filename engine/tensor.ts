@@ -91,6 +91,8 @@ export type Role = "weight" | "bias" | "norm";
 export class Parameter extends Tensor {
   private gradient: Tensor | undefined;
   private filled = false;
+  /** Whether an op writes the first gradient in place now. */
+  private lent = false;
 
   constructor(shape: Shape, readonly role: Role = "weight", values?: ArrayLike<number>) {
     const h = host();
@@ -105,10 +107,15 @@ export class Parameter extends Tensor {
     if (this.filled) kernels.f32_axpy(this.size, part.ptr, ptr, 1);
     else if (part.ptr !== ptr) kernels.f32_copy(this.size, part.ptr, ptr);
     this.filled = true;
+    this.lent = false;
   }
 
   /** Where an op may write a gradient that it hands to `accumulate` next: the parameter's own memory as long as nothing has gathered there. */
-  get gradientToFill(): Tensor { return this.filled ? empty(this.shape) : this.ownGradient(); }
+  get gradientToFill(): Tensor {
+    if (this.filled || this.lent) return empty(this.shape);
+    this.lent = true;
+    return this.ownGradient();
+  }
 
   private ownGradient(): Tensor {
     const { memory, bytes } = this.home;
@@ -116,5 +123,5 @@ export class Parameter extends Tensor {
   }
 
   /** Forgets the gradient; the next `accumulate` starts anew. */
-  clearGradient(): void { this.filled = false; }
+  clearGradient(): void { this.filled = this.lent = false; }
 }

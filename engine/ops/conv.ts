@@ -20,6 +20,7 @@ import { empty, gradientOf, Tensor } from "../tensor.ts";
 import { depthwiseBackward, depthwiseForward, depthwiseSteps } from "./depthwise.ts";
 import { forwardKernel, inputGradientKernel, seen, weightGradientKernel, type Algorithm } from "./dispatch.ts";
 import { geometryOf, inParts, inputTable, outputTable, outputTableByPhase, type Geometry } from "./geometry.ts";
+import { columnSums } from "./matmul.ts";
 import { suitsWinograd, winograd } from "./winograd.ts";
 
 export interface ConvAttributes {
@@ -319,14 +320,15 @@ function gatherGradient(dy: Tensor, s: Spikes, to: number, { B, H, W, OH, OW, K,
   const events = memory.workspace(2 * bands * LISTED * K), spans = memory.workspace(8 * bands * K), blocks = memory.workspace(padded32(N) * B * image.H * image.W * bytes);
   k.spike_channel_events(bands, s.ptr, events, spans, B, H, W, K, Hp, Wp, table ? 1 : stride, down.first, right.first);
   k.spike_gradient_blocks(B * image.H, dy.ptr, blocks, B, OH, OW, N, image.H, image.W, image.top, image.left);
-  k.spike_weight_grad(padded32(N) / 32 * K, events, spans, table, places, B * image.H * image.W, down.taps * right.taps, right.taps, Wp, K, blocks, to, N, taps, down.tap * kw + right.tap, table ? 1 : stride, table ? kw : stride * kw);
+  const step = table ? 1 : stride; // between the taps of the phase, among all
+  k.spike_weight_grad(
+    padded32(N) / 32 * K, events, spans, table, places, B * image.H * image.W, down.taps * right.taps, right.taps, Wp, K, blocks, to, N, taps, down.tap * kw + right.tap, step, step * kw,
+  );
 }
 
 /** dbias[j] = sum over pixels of dy[pixel][j] */
 function biasGradient(dy: Tensor, bias: Tensor, { outputPixels, out }: Geometry): Tensor {
-  const { kernels: k, memory, bytes } = host();
-  const db = gradientOf(bias), blocks = Math.ceil(outputPixels / 256), partial = memory.workspace(blocks * out * bytes);
-  k.f32_column_sums(blocks, dy.ptr, partial, outputPixels, out, out);
-  k.f32_combine_columns(out, partial, db.ptr, blocks, out, 1);
+  const db = gradientOf(bias);
+  columnSums(dy.ptr, db.ptr, outputPixels, out);
   return db;
 }

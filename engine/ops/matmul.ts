@@ -93,7 +93,7 @@ function transposedTimes(a: number, b: number, y: number, M: number, K: number, 
 }
 
 /** y[j] = sum over rows of x[row][j] */
-function columnSums(x: number, y: number, rows: number, columns: number): void {
+export function columnSums(x: number, y: number, rows: number, columns: number): void {
   const { kernels: k, memory, bytes } = host();
   const blocks = Math.ceil(rows / 256), partial = memory.workspace(blocks * columns * bytes);
   k.f32_column_sums(blocks, x, partial, rows, columns, columns);

@@ -11,6 +11,7 @@ import { expectRank, expectWhole, rowsOf, show, type Shape } from "../shape.ts";
 import { realValues, type Spikes } from "../spikes.ts";
 import { gradientOf, scratch, Tensor } from "../tensor.ts";
 import { conv2dOp, type ConvAttributes } from "./conv.ts";
+import { columnSums } from "./matmul.ts";
 import type { BatchNormAttributes } from "./norm.ts";
 
 export interface NormedAttributes extends BatchNormAttributes {
@@ -56,12 +57,12 @@ export const normedPointwise = defineOp<[s: Spikes, gamma: Tensor, beta: Tensor,
   backward: (dy, [s, gamma, beta, weight], { attributes, needs }) => {
     const { kernels: k, memory, bytes } = host(), { mean, variance, eps, ofBatch, pad } = attributes;
     const [N, H, W, C] = s.shape, out = weight.shape[0], n = rowsOf(s.shape), { scaled, lines } = throughNorm(gamma, beta, weight, attributes);
-    const inside = scratch([N, H, W, out]), sums = scratch([2, out]), ofLine = scratch([2, C]), dx = scratch([3, C]);
+    const inside = scratch([N, H, W, out]), sums = scratch([2, out]), ofLine = scratch([2, C]), coefficients = scratch([3, C]);
     k.f32_crop(N * H, dy.ptr, inside.ptr, H, W, out, pad);
-    [inside, dy].forEach((x, row) => columnSums(x, part(sums, row * out, [out])));
+    [inside, dy].forEach((x, row) => columnSums(x.ptr, part(sums, row * out, [out]).ptr, rowsOf(x.shape), out));
     const [ds, dA] = conv2dOp.spec.backward(inside, [s, scaled, undefined], { output: inside, attributes: POINTWISE, saved: undefined, needs: [needs[0], true, false] });
 
-    const dw = gradientOf(weight), dgamma = gradientOf(gamma), dbeta = gradientOf(beta), [one, slope, offset] = [0, 1, 2].map((row) => part(dx, row * C, [C]).ptr);
+    const dw = gradientOf(weight), dgamma = gradientOf(gamma), dbeta = gradientOf(beta), [one, slope, offset] = [0, 1, 2].map((row) => part(coefficients, row * C, [C]).ptr);
     k.f32_normed_weight_grad(C, dA!.ptr, weight.ptr, lines.ptr, sums.ptr, dw.ptr, ofLine.ptr, out, C);
     k.f32_normed_coefficients(C, ofLine.ptr, gamma.ptr, mean.ptr, variance.ptr, eps, n, dgamma.ptr, dbeta.ptr, slope, offset, C);
     memory.recycle(dA!.ptr, dA!.size * bytes);
@@ -84,13 +85,3 @@ function throughNorm(gamma: Tensor, beta: Tensor, weight: Tensor, { mean, varian
 
 /** Elements of x from `from` on, as a tensor of that shape. */
 const part = (x: Tensor, from: number, shape: Shape): Tensor => new Tensor(shape, x.ptr + from * host().bytes, x.life, x.home);
-
-/** Rows per block of the column kernels. */
-const ROWS = 256;
-
-/** y = the sum of each channel over all pixels. */
-function columnSums(x: Tensor, y: Tensor): void {
-  const { kernels: k, memory, bytes } = host(), C = y.size, rows = rowsOf(x.shape), blocks = Math.ceil(rows / ROWS), partial = memory.workspace(blocks * C * bytes);
-  k.f32_column_sums(blocks, x.ptr, partial, rows, C, C);
-  k.f32_combine_columns(C, partial, y.ptr, blocks, C, 1);
-}

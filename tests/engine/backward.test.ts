@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import {
-  add, backward, channels, concat, conv2d, defineOp, gradcheck, host, isRecording, loadKernels, maxPool2d, mul, noGrad, Parameter, Random, reshape, scale, scope, sigmoid, sub, sum, tensor,
+  add, backward, batchNorm, channels, concat, conv2d, defineOp, gradcheck, host, isRecording, loadKernels, maxPool2d, mul, noGrad, Parameter, Random, reshape, scale, scope, sigmoid, sub, sum, tensor,
   withHost, type Host, type Tensor,
 } from "../../engine/index.ts";
 import { kernelSets } from "./hosts.ts";
@@ -67,6 +67,14 @@ describe.each(kernelSets)("backward on %s", (_, load) => {
   test("refuses a root that is not a scalar without a seed, and names its shape", () => {
     const x = tensor(new Float32Array(6), [2, 3], { requiresGrad: true });
     expect(() => backward(scale(x, { by: 2 }))).toThrow("backward: a root of shape [2, 3] needs a seed; only a scalar starts from 1");
+  });
+
+  test("gives a parameter that is two inputs of one op both gradients, in the first pass and in the next", () => {
+    const both = new Parameter([2], "norm", [1, 2]), x = tensor([1, 2, 3, 4], [2, 2]), statistics = { mean: tensor([0, 0]), variance: tensor([1, 1]) };
+    for (const times of [1, 2]) {
+      backward(sum(batchNorm(x, both, both, { ...statistics, eps: 0, ofBatch: false }))); // sum of both (x + 1)
+      expect(numbers(both.grad)).toEqual([6 * times, 8 * times]);
+    }
   });
 
   test("adds up several roots, also when one lies behind another", () => {
