@@ -355,6 +355,15 @@ for (const ofBatch of [true, false]) for (const [C, out, pad] of [[1, 1, 1], [3,
     (given, u) => gradientsOf((x, gamma, beta, w) => conv.conv2d(pool.padWith(norm.batchNorm(x, gamma, beta, how(x)), how(x)), w), shapes.map((of, i) => ({ shape: of, values: given[i] })), () => u).gradients, kernels);
 }
 
+describe("a convolution behind a norm of spikes", () => {
+  it("is the norm, the border and the convolution, one after the other", () => withHost(twin, () => scope(() => {
+    const shape = [2, 4, 3, 17], x = tensor(integers(shape), shape), [gamma, beta, v] = [1, 2, 3].map((seed) => tensor(some([17], seed))), w = tensor(some([9, 1, 1, 17], 4), [9, 1, 1, 17]);
+    const how = { ...batchStatistics(x), eps: 1e-3, ofBatch: true, border: v, pad: 1 };
+    const wanted = conv.conv2d(pool.padWith(norm.batchNorm(x, gamma, beta, how), how), w).data, got = normedConv.normedPointwise(neuron.spikesOf(x, { D: 4 }), gamma, beta, w, how).data;
+    wanted.forEach((value, i) => expect(got[i]).toBeCloseTo(value, 12));
+  })));
+});
+
 // ---- checking ----
 
 interface Found { readonly u: Float64Array; readonly gradients: Float64Array[] }

@@ -54,6 +54,16 @@ describe("spike bytes", () => {
   });
 });
 
+it("spikes are counted in samples that stand apart, and in those that overlap", () => {
+  const n = 20011, s = spikeBytes(n, 0.3);
+  for (const [blocks, step, length] of [[5, 4001, 2048], [4, 5003, 65536], [7, 100, 333]]) {
+    const setup: Setup = (bench) => { const partial = bench.bytes(24 * blocks); return { n: blocks, args: [bench.bytes(s), partial, n, step, length], writes: [bytes(partial, 24 * blocks)] }; };
+    expectAgreement({ fast, plain }, "spike_statistics", setup);
+    const [raw] = run(plain, "spike_statistics", setup), counts = new Float64Array(Uint8Array.from(raw).buffer);
+    for (let b = 0; b < blocks; b++) expect(counts[3 * b + 1]).toBe(s.subarray(b * step, Math.min(n, b * step + length)).filter((byte) => byte & 15).length);
+  }
+});
+
 describe("spikes made of spikes", () => {
   /** Values 0..7, so that two of them fit a byte. */
   const low = (n: number, density: number): Uint8Array => spikeBytes(n, density).map((byte, i) => (i % 3 ? byte & 23 : byte & 7));
