@@ -2,6 +2,7 @@
  * Reverse-mode differentiation: every node hands its output's gradient back to its inputs, latest node first.
  * This file knows no op by name.
  */
+import { withJobs, type Jobs } from "./behind.ts";
 import { host } from "./host.ts";
 import { lastReads, lean, present } from "./lean.ts";
 import { Block } from "./memory.ts";
@@ -23,47 +24,55 @@ export function backward(roots: Tensor | readonly Tensor[], seeds?: readonly Ten
       gradients.hold(seed); // for good: the caller's seed is not ours to reuse
       gradients.add(root, seed);
     });
-    walk(latestFirst(all), gradients);
+    withJobs((jobs) => walk(latestFirst(all), gradients, jobs));
   });
 }
 
 /** Hands gradients through nodes, and what only they read back to the memory; what they were `given` from outside may have other readers. */
-function walk(nodes: readonly Node[], gradients: Gradients, given: Inputs = []): void {
+function walk(nodes: readonly Node[], gradients: Gradients, jobs: Jobs, given: Inputs = []): void {
   const { memory } = host(), after = lastReads(nodes, given);
   nodes.forEach((node, i) => {
     const dy = gradients.take(node.output);
-    if (dy && node.redo) redo(node.redo, node.inputs, dy, gradients);
-    else if (dy) distribute(node, dy, gradients);
-    for (const block of after[i]) memory.free(block);
+    if (dy && node.redo) redo(node.redo, node.inputs, dy, gradients, jobs);
+    else if (dy) distribute(node, dy, gradients, jobs);
+    if (after[i].length) jobs.after(() => { for (const block of after[i]) memory.free(block); });
   });
 }
 
 /** Goes through what a checkpoint ran, once it has run again. */
-function redo(run: () => Value, given: Inputs, dy: Tensor, gradients: Gradients): void {
+function redo(run: () => Value, given: Inputs, dy: Tensor, gradients: Gradients, jobs: Jobs): void {
   const { result, since } = recompute(() => lean(run)), { life } = result;
   if (life instanceof Block) life.given = false;
   gradients.add(result, dy);
   gradients.release(dy);
-  walk(latestFirst([result], since), gradients, given);
-  if (life instanceof Block) host().memory.free(life);
+  walk(latestFirst([result], since), gradients, jobs, given);
+  if (life instanceof Block) jobs.after(() => host().memory.free(life));
 }
 
-function distribute(node: Node, dy: Tensor, gradients: Gradients): void {
+function distribute(node: Node, dy: Tensor, gradients: Gradients, jobs: Jobs): void {
   const { spec, inputs, attributes, saved, output } = node, { memory, bytes } = host();
   const needs = inputs.map((input) => input?.requiresGrad === true), seen = present(node);
-  const results = memory.withWorkspace(() => spec.backward(dy, seen.inputs, { output, attributes, saved, needs }));
-  for (const { ptr, size } of seen.made) memory.recycle(ptr, size * bytes);
+  const run = (): readonly (Tensor | undefined)[] => spec.backward(dy, seen.inputs, { output, attributes, saved, needs });
+  const { result: { result: results, started }, free } = memory.withLastingWorkspace(() => (spec.leavesBehind ? jobs.during(run) : { result: run(), started: false }));
   for (const gradient of results) if (gradient) gradients.hold(gradient);
-  inputs.forEach((input, i) => {
-    const gradient = results[i];
-    if (!input || !needs[i] || !gradient) return;
-    if (gradient.size !== input.size) {
+  results.forEach((gradient, i) => {
+    if (!gradient) return;
+    const input = needs[i] ? inputs[i] : undefined;
+    if (input && gradient.size !== input.size) {
       throw new Error(`${spec.name}: gradient of input ${i} has shape ${show(gradient.shape)}, its input ${show(input.shape)}`);
     }
-    gradients.add(input, gradient);
+    const hand = (): void => {
+      if (input) gradients.add(input, gradient);
+      gradients.release(gradient);
+    };
+    if (input && !input.node) jobs.after(hand); else hand();
   });
-  for (const gradient of results) if (gradient) gradients.release(gradient);
-  gradients.release(dy);
+  const tidy = (): void => {
+    free();
+    for (const { ptr, size } of seen.made) memory.recycle(ptr, size * bytes);
+    gradients.release(dy);
+  };
+  if (started) jobs.after(tidy); else tidy();
 }
 
 /** Every node that the roots came from, those before `since` left out, in the reverse of the order in which they ran. */

@@ -1,7 +1,7 @@
 /** The kernels that ops run on now, and the memory that they work in. */
 import { FIXED, measureCrossovers, type Crossovers } from "../kernels/crossovers.ts";
 import { instantiateKernels, type Arithmetic, type Build, type LoadOptions } from "../kernels/load.ts";
-import type { Kernels } from "../kernels/signatures.ts";
+import type { Kernels, KernelsBehind } from "../kernels/signatures.ts";
 import { WorkerLostError, type Pool } from "../kernels/pool.ts";
 import { Memory } from "./memory.ts";
 
@@ -14,6 +14,8 @@ export interface Host {
   /** Bytes of one real: 4, or 8 in the float64 twin. */
   readonly bytes: 4 | 8;
   readonly kernels: Kernels;
+  /** The same kernels for calls whose result is not wanted yet (behind.ts). */
+  readonly behind: KernelsBehind;
   readonly memory: Memory;
   /** Threads that run a large kernel. */
   readonly threads: number;

@@ -147,6 +147,7 @@ export class Memory {
   private readonly root: Scope;
   private readonly released = new Holes();
   private work: Work[] | undefined;
+  private keeps = 0;
   /** Bytes in persistent blocks, and in those of scopes. */
   private lasting = 0;
   private held = 0;
@@ -222,17 +223,27 @@ export class Memory {
     return pointer;
   }
 
-  /** Runs an op; what it took as workspace is free again afterwards. */
+  /** Runs an op; what it took as workspace is free again afterwards, unless `keepWorkspace` was called. */
   withWorkspace<R>(run: () => R): R {
-    const before = this.work, mine: Work[] = [];
+    const before = this.work, mine: Work[] = [], kept = this.keeps;
     this.work = mine;
     try {
       return run();
     } finally {
       this.work = before;
-      for (let work = mine.pop(); work; work = mine.pop()) if (!work.scope.life.ended) this.vacate(work.scope, work.pointer, work.bytes);
+      if (this.keeps !== kept && before) before.push(...mine); else this.vacateAll(mine);
     }
   }
+
+  /** Runs an op; what it took as workspace is free again once the caller says so. */
+  withLastingWorkspace<R>(run: () => R): { result: R; free: () => void } {
+    const before = this.work, mine: Work[] = [];
+    this.work = mine;
+    try { return { result: run(), free: () => this.vacateAll(mine) }; } finally { this.work = before; }
+  }
+
+  /** The workspaces that are in use now belong to the outermost of them until it is freed: something goes on computing there. */
+  keepWorkspace(): void { this.keeps++; }
 
   enter(): void { this.scopes.push(this.scopeWith(new Life())); }
 
@@ -250,6 +261,10 @@ export class Memory {
     const pointer = scope.holes.take(size) ?? this.scopeArena.allocate(size, (start, end) => scope.holes.give(start, end));
     this.held += size;
     return this.note(pointer);
+  }
+
+  private vacateAll(works: Work[]): void {
+    for (let work = works.pop(); work; work = works.pop()) if (!work.scope.life.ended) this.vacate(work.scope, work.pointer, work.bytes);
   }
 
   private vacate(scope: Scope, pointer: number, size: number): void {

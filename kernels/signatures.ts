@@ -362,3 +362,11 @@ export interface Kernels {
 export type RangeKernels = {
   [Name in keyof Kernels]: (begin: number, ...rest: Parameters<Kernels[Name]>) => void;
 };
+
+/** Waits until a call is done, and helps. */
+export type Finish = () => void;
+
+/** The same kernels for calls whose result is not wanted yet. Such a call is done when it returns nothing; else when what it returned was called, and returned. */
+export type KernelsBehind = {
+  readonly [Name in keyof Kernels]: (...all: Parameters<Kernels[Name]>) => Finish | undefined;
+};

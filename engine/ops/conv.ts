@@ -12,6 +12,7 @@
  * fired, or run dense on their values; as reals, or exactly in integers.
  */
 import { BAND, LISTED } from "../../kernels/signatures.ts";
+import { behind, whenDone } from "../behind.ts";
 import { host } from "../host.ts";
 import { defineOp, isRecording, type Passed, type Value } from "../op.ts";
 import { expectRank, expectWhole, show, type Shape } from "../shape.ts";
@@ -37,6 +38,7 @@ export const conv2dOp = defineOp<[x: Value, weight: Tensor, bias: Tensor | undef
   name: "conv2d",
   reads: { inputs: [0, 1] },
   halvable: true,
+  leavesBehind: true,
   shape: ([x, weight, bias], attributes) => outputShape(x, weight, bias, attributes),
   forward: (_, [x, weight, bias], y, attributes) => {
     const g = geometryOf(x.shape, weight.shape, y.shape, attributes), kernel = forwardKernel(x, weight, g, attributes.algorithm);
@@ -268,18 +270,18 @@ function maskedInputGradient(dy: Tensor, s: Spikes, weight: Tensor, dx: Tensor, 
 }
 
 function weightGradient(dy: Tensor, x: Value, weight: Tensor, dw: Tensor, g: Geometry): void {
-  if (weightGradientKernel(x, weight, g) === "sparse") sparseWeightGradient(dy, x as Spikes, dw, g);
-  else denseWeightGradient(dy, realValues(x), dw, g);
+  if (weightGradientKernel(x, weight, g) === "sparse") sparseWeightGradient(dy, x as Spikes, weight, dw, g);
+  else denseWeightGradient(dy, realValues(x), weight, dw, g);
 }
 
-function denseWeightGradient(dy: Tensor, input: number, dw: Tensor, given: Geometry): void {
+function denseWeightGradient(dy: Tensor, input: number, weight: Tensor, dw: Tensor, given: Geometry): void {
   const { kernels: k, memory, bytes } = host();
   const { x, g } = alongRows(input, given), { taps, K, N, groups, C, out } = g;
-  const transposed = memory.workspace(taps * K * N * bytes);
+  const table = g.pointwise ? 0 : inputTable(g), rows = taps * K;
   for (let group = 0; group < groups; group++) {
-    const table = g.pointwise ? 0 : inputTable(g);
-    k.f32_conv_weight_grad(taps * K, x + group * K * bytes, C, table, g.outputPixels, K, dy.ptr + group * N * bytes, out, N, transposed);
-    k.conv_unpack_weight_grad(N, transposed, dw.ptr + group * N * taps * K * bytes, N, taps * K);
+    const from = x + group * K * bytes, of = dy.ptr + group * N * bytes, transposed = memory.workspace(rows * N * bytes);
+    behind(weight, ({ f32_conv_weight_grad }) => f32_conv_weight_grad(rows, from, C, table, g.outputPixels, K, of, out, N, transposed));
+    whenDone(() => k.conv_unpack_weight_grad(N, transposed, dw.ptr + group * N * rows * bytes, N, rows));
   }
 }
 
@@ -288,12 +290,12 @@ function denseWeightGradient(dy: Tensor, input: number, dw: Tensor, given: Geome
  * images with a halo, so that a tap is the same step for all of them. Pixels of a wider stride are taken by phase, each of which is a convolution of
  * stride 1 with the taps that meet it. Otherwise a table says where a place leads.
  */
-function sparseWeightGradient(dy: Tensor, s: Spikes, dw: Tensor, g: Geometry): void {
+function sparseWeightGradient(dy: Tensor, s: Spikes, weight: Tensor, dw: Tensor, g: Geometry): void {
   const { kernels: k, memory, bytes } = host(), { taps, K, N, kw } = g, rows = taps * K;
   const transposed = memory.workspace(padded32(N) * rows * bytes), phases = phasesOf(g);
-  if (!phases) gatherGradient(dy, s, transposed, g, { ...across(g.H, 1, 1, 0, 0), taps: g.kh }, { ...across(g.W, 1, 1, 0, 0), taps: kw }, outputTable(g));
-  else for (const [down, right] of phases) memory.withWorkspace(() => gatherGradient(dy, s, transposed, g, down, right));
-  k.conv_unpack_weight_grad(N, transposed, dw.ptr, 32, rows);
+  if (!phases) gatherGradient(dy, s, weight, transposed, g, { ...across(g.H, 1, 1, 0, 0), taps: g.kh }, { ...across(g.W, 1, 1, 0, 0), taps: kw }, outputTable(g));
+  else for (const [down, right] of phases) memory.withWorkspace(() => gatherGradient(dy, s, weight, transposed, g, down, right));
+  whenDone(() => k.conv_unpack_weight_grad(N, transposed, dw.ptr, 32, rows));
 }
 
 /** Every stride-th pixel of a row or column from `first` on, and what meets it: the taps from `tap` on, every stride-th, and so many zeros before dy. */
@@ -314,16 +316,16 @@ function phasesOf({ H, W, kh, kw, stride, padding, dilation }: Geometry): [down:
 }
 
 /** to[block][tap][k][32] of the taps of one phase, or of all by the table. */
-function gatherGradient(dy: Tensor, s: Spikes, to: number, { B, H, W, OH, OW, K, N, taps, kw, stride }: Geometry, down: Phase, right: Phase, table = 0): void {
+function gatherGradient(dy: Tensor, s: Spikes, weight: Tensor, to: number, { B, H, W, OH, OW, K, N, taps, kw, stride }: Geometry, down: Phase, right: Phase, table = 0): void {
   const { kernels: k, memory, bytes } = host(), Hp = down.places, Wp = right.places, places = B * Hp * Wp, bands = Math.ceil(places / BAND);
   const image = table ? { H: OH, W: OW, top: 0, left: 0 } : { H: Hp, W: Wp, top: down.before, left: right.before };
   const events = memory.workspace(2 * bands * LISTED * K), spans = memory.workspace(8 * bands * K), blocks = memory.workspace(padded32(N) * B * image.H * image.W * bytes);
   k.spike_channel_events(bands, s.ptr, events, spans, B, H, W, K, Hp, Wp, table ? 1 : stride, down.first, right.first);
   k.spike_gradient_blocks(B * image.H, dy.ptr, blocks, B, OH, OW, N, image.H, image.W, image.top, image.left);
   const step = table ? 1 : stride; // between the taps of the phase, among all
-  k.spike_weight_grad(
+  behind(weight, ({ spike_weight_grad }) => spike_weight_grad(
     padded32(N) / 32 * K, events, spans, table, places, B * image.H * image.W, down.taps * right.taps, right.taps, Wp, K, blocks, to, N, taps, down.tap * kw + right.tap, step, step * kw,
-  );
+  ));
 }
 
 /** dbias[j] = sum over pixels of dy[pixel][j] */

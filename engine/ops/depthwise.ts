@@ -5,6 +5,7 @@
  *
  * so that each tap of each output is one pointer plus a constant.
  */
+import { behind } from "../behind.ts";
 import { host } from "../host.ts";
 import type { Value } from "../op.ts";
 import { Spikes, type EventLists } from "../spikes.ts";
@@ -31,9 +32,9 @@ export function depthwiseBackward(dy: Tensor, x: Value, weight: Tensor, dx: Tens
   if (dx) k.f32_depthwise(g.B * blocks(g), dy4, packedWeight(weight.ptr, g, true), 0, dx.ptr, g.C, plane.H, plane.W, g.H, g.W, g.kh, g.kw, 1, g.dilation);
   if (dw) {
     const { x4, Hp, Wp } = inputPlanes(x, g);
-    k.f32_depthwise_weight_grad(
+    behind(weight, ({ f32_depthwise_weight_grad }) => f32_depthwise_weight_grad(
       blocks(g), x4, dy4, dw.ptr, g.B, g.C, Hp, Wp, g.OH, g.OW, g.kh, g.kw, g.stride, g.dilation, plane.H, plane.W, plane.top, plane.left, plane.step,
-    );
+    ));
   }
 }
 

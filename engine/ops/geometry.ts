@@ -1,4 +1,5 @@
 /** How the pixels of a convolution's input and output meet: sizes, and the tables that say which meets which. */
+import { finishBehind } from "../behind.ts";
 import { host } from "../host.ts";
 import type { Memory } from "../memory.ts";
 import type { Shape } from "../shape.ts";
@@ -54,7 +55,7 @@ function sizeClass(bytes: number): number {
   return Math.ceil(bytes / step) * step;
 }
 
-// The pointer to a table holds until the next one is asked for.
+// The pointer to a table holds until the next one is asked for, and for what is left behind the way back until that is done.
 
 /** i32 [taps][outputPixels]: the input pixel that an output pixel sees through a tap, or -1. */
 export const inputTable = (g: Geometry): number => table(g, "input", g.taps * g.outputPixels, (to) => fill(g, "conv_table", to));
@@ -102,6 +103,7 @@ function table(g: Geometry, kind: string, size: number, make: (to: number) => vo
     const bytes = sizeClass(4 * size);
     for (const [oldest, table] of known) {
       if (known.bytes + bytes <= MOST_BYTES) break;
+      finishBehind();
       memory.release(table.pointer, table.bytes);
       known.bytes -= table.bytes;
       known.delete(oldest);

@@ -7,7 +7,7 @@ import { pathToFileURL } from "node:url";
 import { afterAll, describe, expect, test, vi } from "vitest";
 import { backward, loadKernels, Random, scope, type Host } from "../../engine/index.ts";
 import { detectionLoss, SpikeYOLO, spikeYOLO } from "../../detection/index.ts";
-import { CONTROL, FIELDS, STATES } from "../../kernels/control.mjs";
+import { CONTROL, FIELDS, inside, STATES, taskIn, TASKS } from "../../kernels/control.mjs";
 import { HEAP_BASE } from "../../kernels/load.ts";
 import { Pool, WorkerLostError } from "../../kernels/pool.ts";
 import type { RangeKernels } from "../../kernels/signatures.ts";
@@ -106,11 +106,13 @@ describe("a pool", () => {
   /** As the pool holds them. */
   const workersOf = (pool: Pool) => pool["workers"] as { terminate(): Promise<unknown> }[];
   const read = (words: Int32Array, field: keyof typeof FIELDS): number => Atomics.load(words, FIELDS[field] / 4);
+  /** Whether any task is open. */
+  const isOpen = (words: Int32Array): boolean => Array.from({ length: TASKS }, (_, task) => Atomics.load(words, taskIn({ buffer: words.buffer } as WebAssembly.Memory, task).open)).includes(1);
 
   test("passes a trap of the caller on, closes the task, and goes on", async () => {
     const { pool, ranges, words, copies } = await bench();
     expect(() => pool.door(ranges).f32_copy(N, X, NOWHERE)).toThrow(WebAssembly.RuntimeError);
-    expect([read(words, "open"), read(words, "failed")]).toEqual([0, 0]);
+    expect([isOpen(words), read(words, "failed")]).toEqual([false, 0]);
     expect(copies()).toBe(true);
   });
 
@@ -120,7 +122,7 @@ describe("a pool", () => {
     const door = pool.door({ ...ranges, f32_copy: untilAWorkerTrapped }), before = pool.taken;
     expect(() => door.f32_copy(N, X, NOWHERE)).toThrow("kernels: f32_copy trapped in a worker; repeat the step, or go on from the last checkpoint");
     expect(pool.taken).toBe(before + 1);
-    expect([read(words, "open"), read(words, "failed")]).toEqual([0, 0]);
+    expect([isOpen(words), read(words, "failed")]).toEqual([false, 0]);
     expect(copies()).toBe(true);
   });
 
@@ -136,7 +138,7 @@ describe("a pool", () => {
   test("gives a worker up after a second, refuses every call until it has recovered, and is then more patient", async () => {
     const { pool, ranges, words, copies } = await bench(idlers);
     for (const [patience, expectedLooks] of [["1 s", 11], ["2 s", 21], ["4 s", 41]] as const) {
-      Atomics.store(words, stateOfTheWorker, STATES.inside); // a worker that is inside and never leaves
+      Atomics.store(words, stateOfTheWorker, inside(0)); // a worker that is inside and never leaves
       let looks = 0;
       withClock(() => { looks++; return 99; }, () => expect(copies).toThrow(`kernels: a worker did not come back from f32_copy within ${patience}; repeat the step after recover(), or go on from the last checkpoint`));
       expect(looks).toBe(1 + expectedLooks); // each of them 99 ms after the one before
@@ -150,7 +152,7 @@ describe("a pool", () => {
 
   test("takes an hour in which the process was suspended for a moment", async () => {
     const { words, copies } = await bench(idlers);
-    Atomics.store(words, stateOfTheWorker, STATES.inside);
+    Atomics.store(words, stateOfTheWorker, inside(0));
     let looks = 0;
     withClock(() => {
       if (++looks === 10) Atomics.store(words, stateOfTheWorker, STATES.away); // the worker wakes up too
@@ -173,6 +175,90 @@ describe("a pool", () => {
     expect(pool.news()).toEqual([]);
   }, 60_000);
 
+  describe("behind the caller's back", () => {
+    const M = N / 2, Z = Y + 4 * N + 64, P = Z + 4 * N + 64;
+    const seen = (memory: WebAssembly.Memory, pointer: number, n = M): Float32Array => new Float32Array(memory.buffer, pointer, n);
+    /** A copy of M numbers that was given out, and how many of them have arrived. */
+    const copying = async (program?: URL, threads?: number) => {
+      const all = await bench(program, threads), { pool, ranges, memory } = all;
+      seen(memory, X).forEach((_, i, x) => { x[i] = i + 1; });
+      seen(memory, Y, N).fill(0);
+      return { ...all, front: pool.door(ranges), behind: pool.doorBehind(ranges), arrived: () => seen(memory, Y).filter((value, i) => value === i + 1).length };
+    };
+    const until = (done: () => boolean): void => { for (const start = performance.now(); performance.now() - start < 20_000 && !done();); };
+
+    test("a worker does what was left to it while the caller does nothing, and the caller the rest", async () => {
+      const { behind, words, arrived } = await copying(), finish = behind.f32_copy(M, X, Y)!;
+      until(() => arrived() === M);
+      expect(arrived()).toBe(M);
+      finish();
+      expect(isOpen(words)).toBe(false);
+      const idle = await copying(idlers), alone = idle.behind.f32_copy(M, X, Y)!;
+      expect(idle.arrived()).toBe(0);
+      alone();
+      expect(idle.arrived()).toBe(M);
+    });
+
+    test("several are done in any order, with the caller's own calls in between", async () => {
+      const { behind, front, memory, words } = await copying(undefined, 3);
+      for (let round = 0; round < 50; round++) {
+        for (const pointer of [Y, Z, P]) seen(memory, pointer).fill(0);
+        const [first, second] = [behind.f32_scale(M, X, Y, round), behind.f32_copy(M, X, Z)];
+        front.f32_scale(M, X, P, 2);
+        expect(seen(memory, P).every((value, i) => value === 2 * (i + 1))).toBe(true);
+        for (const finish of round % 2 ? [first, second] : [second, first]) finish!();
+        expect(seen(memory, Y).every((value, i) => value === Math.fround(round * (i + 1)))).toBe(true);
+        expect(seen(memory, Z).every((value, i) => value === i + 1)).toBe(true);
+      }
+      expect(isOpen(words)).toBe(false);
+    });
+
+    test("what is small, very large, or one too many is done when it returns", async () => {
+      const { behind, arrived, memory } = await copying(idlers);
+      expect(behind.f32_copy(7, X, Y)).toBe(undefined);
+      expect(arrived()).toBe(7);
+      const finishes = Array.from({ length: TASKS - 1 }, () => behind.f32_copy(M, X, Y));
+      expect(finishes.every(Boolean)).toBe(true);
+      expect(arrived()).toBe(7);
+      expect(behind.f32_copy(M, X, Z)).toBe(undefined);
+      expect(seen(memory, Z)[M - 1]).toBe(M);
+      for (const finish of finishes) finish!();
+      expect(arrived()).toBe(M);
+      const huge = await bench(idlers), n = 1 << 24;
+      huge.memory.grow(2 * n * 4 / 65536);
+      expect(huge.pool.doorBehind(huge.ranges).f32_fill(n, X, 3)).toBe(undefined);
+      expect(seen(huge.memory, X, n)[n - 1]).toBe(3);
+    });
+
+    test("a trap is told by the name of its kernel, whoever hears of it first", async () => {
+      const { behind, front, words, copies } = await copying(), finish = behind.f32_scale(M, X, NOWHERE, 2)!;
+      until(() => read(words, "failed") !== 0);
+      expect(() => front.f32_copy(M, X, Y)).toThrow("kernels: f32_scale trapped in a worker; repeat the step, or go on from the last checkpoint");
+      expect(finish).toThrow(); // in the worker again, or in the caller
+      expect([isOpen(words), read(words, "failed")]).toEqual([false, 0]);
+      expect(copies()).toBe(true);
+    });
+
+    test.each(deaths)("a worker that %s in a piece does not keep the caller from going on, and is missed where the result is wanted", async (death) => {
+      const { pool, ranges, behind, front, memory, words, arrived, copies } = await copying(saboteur);
+      order(memory, death);
+      const finish = behind.f32_copy(M, X, Y)!, other = behind.f32_copy(M, X, Z)!;
+      until(() => obeyed(memory));
+      front.f32_copy(7, X, P);
+      if (death !== "traps") front.f32_copy(M, X, P); // a trap is told at once
+      expect(finish).toThrow(WorkerLostError);
+      if (death !== "traps") expect(other).toThrow("kernels: a worker was lost in f32_copy and may still write, so f32_copy cannot run; await recover() of the pool first");
+      await pool.recover();
+      expect(isOpen(words)).toBe(false);
+      seen(memory, Y).fill(0);
+      const finishes = Array.from({ length: TASKS - 1 }, () => pool.doorBehind(ranges).f32_copy(M, X, Y));
+      expect(finishes.every(Boolean)).toBe(true); // no place was lost
+      for (const again of finishes) again!();
+      expect(arrived()).toBe(M);
+      expect(copies()).toBe(true);
+    }, 60_000);
+  });
+
   test("replaces a worker that died outside of a task, and nobody misses it meanwhile", async () => {
     const { pool, copies, untilTaken } = await bench();
     for (let round = 0; round < 3; round++) {
@@ -186,7 +272,7 @@ describe("a pool", () => {
 
   test("replaces one that died inside, after the task was closed", async () => {
     const { pool, words, copies } = await bench(idlers);
-    Atomics.store(words, stateOfTheWorker, STATES.inside);
+    Atomics.store(words, stateOfTheWorker, inside(0));
     await workersOf(pool)[0].terminate();
     await vi.waitFor(() => expect(Atomics.load(words, stateOfTheWorker)).toBe(STATES.away), 20_000);
     expect(copies()).toBe(true);

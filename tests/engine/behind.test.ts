@@ -1,0 +1,93 @@
+/** Gradients that are computed behind the way back: the bits of doing one thing after the other, however late they come. */
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { SNNYOLOv3, snnYOLOv3, SpikeYOLO, spikeYOLO, type Detector } from "../../detection/index.ts";
+import { backward, conv2d, loadKernels, Parameter, Random, scope, sum, tensor, withHost, withKernels, type Host, type KernelChoice, type RealArray } from "../../engine/index.ts";
+import type { Kernels, KernelsBehind } from "../../kernels/signatures.ts";
+
+let host: Host;
+beforeAll(async () => { host = await loadKernels({ threads: 1, dispatch: "fixed" }); });
+afterAll(() => host.stop());
+
+/** A host that runs what is left behind when it is waited for, and not before: what was read or written too early, or given away, shows. */
+function late(run: (call: () => void) => void = (call) => call()): { host: Host; left: string[]; most: () => number } {
+  const left: string[] = [];
+  let now = 0, most = 0;
+  const behind = new Proxy({}, { get: (_, name: keyof Kernels) => (...all: number[]) => {
+    left.push(name);
+    most = Math.max(most, ++now);
+    return () => { now--; run(() => (host.kernels[name] as (...all: number[]) => void)(...all)); };
+  } }) as KernelsBehind;
+  return { host: { ...host, behind }, left, most: () => most };
+}
+
+const random = new Random(4);
+const images = { shape: [2, 64, 64, 3], data: Float32Array.from({ length: 2 * 64 * 64 * 3 }, () => random.uniform()) };
+const boxes = { image: Int32Array.of(0, 1), class: Int32Array.of(0, 1), xywh: Float32Array.of(0.5, 0.5, 0.4, 0.4, 0.3, 0.3, 0.3, 0.3) };
+
+const nets: Record<string, (options: { checkpointing?: boolean; activations?: "f16" }) => Detector> = {
+  "SpikeYOLO": (options) => new SpikeYOLO({ ...spikeYOLO.small, classes: 2, T: 1, ...options }),
+  "SpikeYOLO, T 2": (options) => new SpikeYOLO({ ...spikeYOLO.small, classes: 2, T: 2, ...options }),
+  "SNN-YOLOv3": (options) => new SNNYOLOv3({ ...snnYOLOv3.small, classes: 2, T: 2, ...options }),
+};
+const ways: Record<string, KernelChoice> = { "chosen kernels": {}, "sparse kernels": { forward: "sparse", dw: "sparse" }, "dense kernels": { forward: "dense", dx: "whole", dw: "dense" } };
+
+/** Gradients of two steps, so that the second adds to the first; with new weights from the same seed. */
+function gradients(on: Host, net: string, way: KernelChoice, options = {}): Map<string, RealArray> {
+  return withHost(on, () => {
+    const model = nets[net](options);
+    for (let step = 0; step < 2; step++) scope(() => withKernels(way, () => backward(model.loss(model.forward(images), boxes).total)));
+    return new Map(model.namedParameters().filter(([, { grad }]) => grad).map(([name, { grad }]) => [name, grad!.data.slice()] as const));
+  });
+}
+
+const differing = (a: ReadonlyMap<string, RealArray>, b: ReadonlyMap<string, RealArray>): string[] =>
+  [...a].filter(([name, gradient]) => gradient.some((value, i) => value !== b.get(name)![i])).map(([name]) => name);
+
+const cases = [
+  ...Object.keys(ways).map((way) => ({ net: "SpikeYOLO", way, options: {} })),
+  { net: "SNN-YOLOv3", way: "sparse kernels", options: {} },
+  { net: "SpikeYOLO, T 2", way: "chosen kernels", options: { checkpointing: true } }, { net: "SpikeYOLO", way: "chosen kernels", options: { activations: "f16" } },
+];
+
+test.each(cases)("$net, $way, $options: gradients that come as late as they can are the same to the bit", ({ net, way, options }) => {
+  const { host: other, left, most } = late(), prompt = gradients(host, net, ways[way], options), slow = gradients(other, net, ways[way], options);
+  expect([...slow.keys()]).toEqual([...prompt.keys()]);
+  expect(differing(prompt, slow)).toEqual([]);
+  expect(new Set(left)).toEqual(new Set(["f32_conv_weight_grad", ...(way === "dense kernels" ? [] : ["spike_weight_grad"]), ...(net.startsWith("SNN") ? [] : ["f32_depthwise_weight_grad"])]));
+  expect(most()).toBe(3);
+});
+
+test("what never comes is missed: the gradients above are those that were left behind", () => {
+  const { host: other } = late(() => {}), prompt = gradients(host, "SpikeYOLO", {}), never = gradients(other, "SpikeYOLO", {});
+  expect(differing(prompt, never).length).toBeGreaterThan(50);
+});
+
+test("a weight that is read again on the way back, and one that is used twice, have their gradients in time", () => {
+  const { host: other, left } = late();
+  const [a, b] = [host, other].map((on) => withHost(on, () => {
+    const w = new Parameter([4, 3, 3, 4], "weight", Float64Array.from({ length: 144 }, (_, i) => ((i * 37) % 23) / 23 - 0.5));
+    const x = tensor(Float64Array.from({ length: 200 }, (_, i) => ((i * 29) % 31) / 31), [2, 5, 5, 4]);
+    scope(() => {
+      const made = conv2d(tensor(Float64Array.from({ length: 144 }, (_, i) => i / 144), [4, 6, 6, 1]), new Parameter([4, 4, 4, 1], "weight", Float64Array.from({ length: 64 }, (_, i) => i / 64)));
+      expect(made.shape).toEqual([4, 3, 3, 4]); // a weight that comes from elsewhere
+      backward(sum(conv2d(conv2d(conv2d(x, w, undefined, { padding: 1 }), w, undefined, { padding: 1 }), made)));
+    });
+    return Array.from(w.grad!.data);
+  }));
+  expect(b).toEqual(a);
+  expect(left.length).toBe(3); // twice w, and the weight that the third was made with
+});
+
+test("an error on the way back leaves nothing at work", () => {
+  let waited = 0;
+  const { host: other, left } = late((call) => { waited++; call(); });
+  withHost(other, () => scope(() => {
+    const w = new Parameter([4, 3, 3, 4]), x = tensor(new Float64Array(200).fill(1), [2, 5, 5, 4]);
+    const v = new Parameter([4, 3, 3, 4]), y = conv2d(conv2d(x, w, undefined, { padding: 1 }), v, undefined, { padding: 1 });
+    const { spec } = y.node!, broken = { ...y.node!.inputs[0]!.node!, spec: { ...spec, backward: (): never => { throw new Error("mine"); } } };
+    y.node!.inputs[0]!.node = broken;
+    expect(() => backward(sum(y))).toThrow("mine");
+    expect(left).toEqual(["f32_conv_weight_grad"]);
+    expect(waited).toBe(1);
+  }));
+});
