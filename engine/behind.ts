@@ -1,20 +1,19 @@
 /**
- * Gradients of weights are read by nobody before the way back is at its end. So they are computed behind its back: workers do it while the walk goes on
- * (kernels/pool.ts). What a kernel reads and where it writes stays as it is until it is done, and leaves get their gradients in the order of the
- * walk all the same, so the bits are those of doing one thing after the other.
+ * Gradients of weights are read by nobody before the way back is at its end. So they are computed behind it: workers do that while the walk goes on
+ * (kernels/pool.ts). What is read and written there stays as it is until it is done, and leaves get their gradients in the order of the walk all the same,
+ * so the bits are those of doing one thing after the other.
  */
-import type { Finish, Kernels, KernelsBehind } from "../kernels/signatures.ts";
+import type { Call, Finish, Kernels } from "../kernels/signatures.ts";
 import { host } from "./host.ts";
 import type { Tensor } from "./tensor.ts";
 
-/** A call of one kernel, through whichever door. */
-type Call = (k: Kernels | KernelsBehind) => Finish | void;
-
-/** A kernel that is at work, and what waits until it is done. */
+/** Some calls that are at work, and what waits until they are done. */
 interface Job { readonly finish: Finish; readonly waiting: (() => void)[] }
 
-/** Kernels that may be at work at a time: each holds the memory of a node. */
+/** Jobs at a time: each holds the memory of a node. */
 const MOST = 3;
+/** Multiply-accumulates that are worth leaving behind: what takes less is done sooner, and what takes more than some milliseconds holds much memory, and loses little at its ends. */
+const LEAST_WORK = 100_000, MOST_WORK = 64_000_000;
 
 /** What is computed behind one way back: first in, first out. */
 export class Jobs {
@@ -30,17 +29,15 @@ export class Jobs {
     try { return { result: run(), started: this.started }; } finally { current = outer; }
   }
 
-  start(call: Call): void {
+  start(run: (k: Kernels) => void): void {
     while (this.queue.length >= MOST) this.finish(this.queue.shift()!);
-    const finish = call(host().behind);
-    if (!finish) return;
-    host().memory.keepWorkspace();
-    this.queue.push({ finish, waiting: [] });
-    this.started = true;
+    const { kernels, leave, memory } = host(), calls: Call[] = [];
+    memory.keepingWorkspace(() => run(noting(calls)));
+    const finish = leave!(calls);
+    if (finish) this.queue.push({ finish, waiting: [] });
+    else for (const { name, n, rest } of calls) (kernels[name] as (n: number, ...rest: number[]) => void)(n, ...rest);
+    this.started ||= finish !== undefined;
   }
-
-  /** Runs it once all is done that the node of this turn has started. */
-  whenDone(run: () => void): void { if (this.started) this.after(run); else run(); }
 
   /** Runs it once all is done that was started so far. */
   after(run: () => void): void {
@@ -61,6 +58,9 @@ export class Jobs {
   }
 }
 
+/** Kernels that note how they are called. */
+const noting = (calls: Call[]): Kernels => new Proxy({}, { get: (_, name: keyof Kernels) => (n: number, ...rest: number[]) => { calls.push({ name, n, rest }); } }) as Kernels;
+
 /** Of the way back that runs now, and of the node whose gradient is computed now if it may leave something behind. */
 let walking: Jobs | undefined, current: Jobs | undefined;
 
@@ -79,13 +79,14 @@ export function withJobs(run: (jobs: Jobs) => void): void {
   }
 }
 
-/** For what must not go while somebody behind reads it. */
-export function finishBehind(): void { walking?.finishAll(); }
-
-/** Computes something of the gradient of a weight by a kernel: now, or behind the way back where nobody reads it there. */
-export function behind(weight: Tensor, call: Call): void {
-  if (current && !weight.node) current.start(call); else call(host().kernels);
+/**
+ * Computes the gradient of a weight, which takes so many multiply-accumulates: now, or behind the way back where nobody reads it there. Of what `run` does with
+ * memory nothing but kernels of its argument may read or write what they read and write.
+ */
+export function behind(weight: Tensor, work: number, run: (k: Kernels) => void): void {
+  const { kernels, leave } = host();
+  if (current && leave && !weight.node && work >= LEAST_WORK && work <= MOST_WORK) current.start(run); else run(kernels);
 }
 
-/** Does something with what is computed `behind`, once it is there. */
-export function whenDone(run: () => void): void { if (current) current.whenDone(run); else run(); }
+/** For what must not go while somebody behind reads it. */
+export function finishBehind(): void { walking?.finishAll(); }

@@ -1,7 +1,7 @@
 /** The kernels that ops run on now, and the memory that they work in. */
 import { FIXED, measureCrossovers, type Crossovers } from "../kernels/crossovers.ts";
 import { instantiateKernels, type Arithmetic, type Build, type LoadOptions } from "../kernels/load.ts";
-import type { Kernels, KernelsBehind } from "../kernels/signatures.ts";
+import type { Call, Finish, Kernels } from "../kernels/signatures.ts";
 import { WorkerLostError, type Pool } from "../kernels/pool.ts";
 import { Memory } from "./memory.ts";
 
@@ -14,8 +14,8 @@ export interface Host {
   /** Bytes of one real: 4, or 8 in the float64 twin. */
   readonly bytes: 4 | 8;
   readonly kernels: Kernels;
-  /** The same kernels for calls whose result is not wanted yet (behind.ts). */
-  readonly behind: KernelsBehind;
+  /** Leaves calls to workers, one after the other, where it can, and returns what waits for them (behind.ts). */
+  readonly leave?: (calls: readonly Call[]) => Finish | undefined;
   readonly memory: Memory;
   /** Threads that run a large kernel. */
   readonly threads: number;
@@ -47,7 +47,7 @@ export async function loadKernels({ dispatch = "calibrated", ...options }: HostO
   if (dispatch !== "calibrated" && dispatch !== "fixed") throw new Error(`engine: dispatch must be "calibrated" or "fixed", got "${dispatch as string}"`);
   const { memory: wasm, ...loaded } = await instantiateKernels(options), memory = new Memory(wasm);
   const constant = dispatch === "fixed" || loaded.arithmetic === "strict" || loaded.build.startsWith("reference");
-  return (current = { ...loaded, memory, dispatch: constant ? "fixed" : "calibrated", get crossovers() { return constant ? FIXED : measured(this); } });
+  return (current = { ...loaded, leave: loaded.pool && ((calls) => loaded.pool!.leave(calls)), memory, dispatch: constant ? "fixed" : "calibrated", get crossovers() { return constant ? FIXED : measured(this); } });
 }
 
 /** By build and number of threads. */

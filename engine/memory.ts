@@ -147,7 +147,7 @@ export class Memory {
   private readonly root: Scope;
   private readonly released = new Holes();
   private work: Work[] | undefined;
-  private keeps = 0;
+  private keeping = false;
   /** Bytes in persistent blocks, and in those of scopes. */
   private lasting = 0;
   private held = 0;
@@ -223,15 +223,15 @@ export class Memory {
     return pointer;
   }
 
-  /** Runs an op; what it took as workspace is free again afterwards, unless `keepWorkspace` was called. */
+  /** Runs an op; what it took as workspace is free again afterwards. */
   withWorkspace<R>(run: () => R): R {
-    const before = this.work, mine: Work[] = [], kept = this.keeps;
+    const before = this.work, mine: Work[] = [];
     this.work = mine;
     try {
       return run();
     } finally {
       this.work = before;
-      if (this.keeps !== kept && before) before.push(...mine); else this.vacateAll(mine);
+      if (this.keeping) before!.push(...mine); else this.vacateAll(mine);
     }
   }
 
@@ -242,8 +242,12 @@ export class Memory {
     try { return { result: run(), free: () => this.vacateAll(mine) }; } finally { this.work = before; }
   }
 
-  /** The workspaces that are in use now belong to the outermost of them until it is freed: something goes on computing there. */
-  keepWorkspace(): void { this.keeps++; }
+  /** Runs a part of an op; what it takes as workspace, and what its own parts take, is that of the op. */
+  keepingWorkspace(run: () => void): void {
+    const before = this.keeping;
+    this.keeping = true;
+    try { run(); } finally { this.keeping = before; }
+  }
 
   enter(): void { this.scopes.push(this.scopeWith(new Life())); }
 

@@ -151,10 +151,10 @@ function sharesOf(counts: Float64Array, n: number): SpikeStatistics {
 }
 
 /** Where the values of x stand as reals: those of spikes in the workspace of the op that runs now. */
-export function realValues(x: { readonly ptr: number } | Spikes): number {
+export function realValues(x: { readonly ptr: number } | Spikes, k = host().kernels): number {
   if (!(x instanceof Spikes)) return x.ptr;
-  const { kernels, memory, bytes } = host(), values = memory.workspace(x.size * bytes);
-  kernels.spikes_to_f32(x.size, x.ptr, values);
+  const { memory, bytes } = host(), values = memory.workspace(x.size * bytes);
+  k.spikes_to_f32(x.size, x.ptr, values);
   return values;
 }
 

@@ -3,10 +3,10 @@
  * A build is accepted when the host compiles it AND computes the right value with it; hosts exist that do only the first. Strict arithmetic
  * passes relaxed SIMD over, because it leaves it to the host whether a product is rounded before it is added.
  */
-import { CONTROL } from "./control.mjs";
+import { CONTROL, CONTROL_BYTES } from "./control.mjs";
 import { Pool } from "./pool.ts";
 import { referenceKernels } from "./reference/index.ts";
-import type { Kernels, KernelsBehind, RangeKernels } from "./signatures.ts";
+import type { Kernels, RangeKernels } from "./signatures.ts";
 
 export type Build = "relaxed" | "simd" | "reference" | "reference64";
 /**
@@ -16,7 +16,7 @@ export type Build = "relaxed" | "simd" | "reference" | "reference64";
 export type Arithmetic = "fast" | "strict";
 
 /** First byte that kernels do not use for their own constants. */
-export const HEAP_BASE = CONTROL + 4096;
+export const HEAP_BASE = CONTROL + CONTROL_BYTES;
 const PAGE = 65536;
 const MAX_PAGES = 65536; // 4 GiB
 /** Threads that are taken without being asked for. */
@@ -29,8 +29,6 @@ export interface LoadedKernels {
   readonly bytes: 4 | 8;
   readonly memory: WebAssembly.Memory;
   readonly kernels: Kernels;
-  /** The same kernels for calls whose result is not wanted yet; without workers, each is done when it returns. */
-  readonly behind: KernelsBehind;
   /** The same kernels over a range [begin, end) of their items. */
   readonly ranges: RangeKernels;
   /** How many threads run a large kernel: the caller's and those of the pool. */
@@ -79,7 +77,7 @@ function reference(build: "reference" | "reference64"): Started {
   const memory = new WebAssembly.Memory({ initial: 2, maximum: MAX_PAGES });
   const wide = build === "reference64";
   const ranges = referenceKernels(memory, wide ? "f64" : "f32");
-  return { build, bytes: wide ? 8 : 4, memory, ...fromZero(ranges), ranges, ...alone };
+  return { build, bytes: wide ? 8 : 4, memory, kernels: fromZero(ranges), ranges, ...alone };
 }
 
 async function compiled(build: "relaxed" | "simd", threads: number, workerProgram: URL | undefined): Promise<Started | undefined> {
@@ -91,9 +89,9 @@ async function compiled(build: "relaxed" | "simd", threads: number, workerProgra
   const module = await WebAssembly.compile(bytes), instance = await WebAssembly.instantiate(module, { env: { memory } });
   const ranges = instance.exports as unknown as RangeKernels;
   if (!computesRightly(ranges, memory)) return undefined;
-  if (!shared) return { build, bytes: 4, memory, ...fromZero(ranges), ranges, ...alone };
+  if (!shared) return { build, bytes: 4, memory, kernels: fromZero(ranges), ranges, ...alone };
   const pool = await Pool.start(threads, memory, module, instance.exports, workerProgram);
-  return { build, bytes: 4, memory, kernels: pool.door(ranges), behind: pool.doorBehind(ranges), ranges, threads: pool.threads, pool, stop: () => pool.stop() };
+  return { build, bytes: 4, memory, kernels: pool.door(ranges), ranges, threads: pool.threads, pool, stop: () => pool.stop() };
 }
 
 /** The constructor of a shared memory succeeds in pages that may not share it; what counts is whether the page is isolated. */
@@ -105,13 +103,13 @@ async function cores(): Promise<number> {
   return Math.min(availableParallelism(), MOST_THREADS);
 }
 
-/** Callers give a count; the single-thread doors run the whole range [0, count). */
-function fromZero(kernels: RangeKernels): Pick<LoadedKernels, "kernels" | "behind"> {
+/** Callers give a count; the single-thread door runs the whole range [0, count). */
+function fromZero(kernels: RangeKernels): Kernels {
   const door: Record<string, unknown> = {};
   for (const [name, kernel] of Object.entries(kernels)) {
     if (typeof kernel === "function") door[name] = (kernel as (...all: number[]) => void).bind(undefined, 0);
   }
-  return { kernels: door as unknown as Kernels, behind: door as unknown as KernelsBehind };
+  return door as unknown as Kernels;
 }
 
 /** Small work whose every result is an integer: any correct build gives it exactly. */

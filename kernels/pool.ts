@@ -7,16 +7,16 @@
  *
  * A worker that wakes late finds the task closed and goes back: nobody waits for sleepers.
  *
- * A few tasks more may be open behind the caller's back. The caller opens such a task, goes on, and takes pieces and closes when it wants the result;
- * workers take one piece of it whenever the caller has nothing for them.
+ * What the caller does not wait for it leaves behind as an errand: some calls, one after the other, whose pieces workers take when there is no task.
+ * The caller takes what is left of them when it wants the results. A call begins when the one before it is done.
  *
  * Workers die: of memory, of limits, of faults. One that dies outside of a task is missed by nobody, and replaced once its end is heard of.
  * One that dies inside leaves a piece undone, and the caller, within a synchronous call, hears nothing: it waits a while, throws WorkerLostError,
  * and computes nothing until `recover` has ended all workers and started others. A worker that was merely slow does no harm: it is gone
  * before anything is written again, and what was lost is computed once more.
  */
-import { CONTROL, FIELDS, inside, STATES, taskIn, TASKS, type Task } from "./control.mjs";
-import { BAND, type Finish, type Kernels, type KernelsBehind, type RangeKernels } from "./signatures.ts";
+import { CONTROL, FIELDS, inErrand, errandIn, ERRANDS, STAGE, STAGES, STATES, takePiece, type Errand } from "./control.mjs";
+import { BAND, type Call, type Finish, type Kernels, type RangeKernels } from "./signatures.ts";
 
 /** Loads of the sequence before a worker goes to sleep: some 100 microseconds. To wake one costs half as much, in which it misses several tasks. */
 const SPINS = 150_000;
@@ -34,16 +34,15 @@ const NEWS_MS = 500;
 const MOST_REPLACED = 32, MINUTE_MS = 60_000;
 /** Multiply-accumulates below which a task is not worth sharing: some 5 microseconds. */
 const WORTH_SHARING = 100_000;
-/** Multiply-accumulates above which a task is not worth leaving behind: a millisecond or two, beside which what is lost at its ends is little, and it would hold much memory. */
-const WORTH_WAITING = 64_000_000;
 /** Multiply-accumulates below which a task is not cut further. */
 const WORTH_A_PIECE = 25_000;
 /** Multiply-accumulates of a register kernel in the time in which one element goes through memory. */
 const MOVE = 8;
 /** Pieces for each thread: some, so that whoever is free helps out. Each piece of a weight gradient packs dy anew, or brings it into its cache anew (8 pieces: 1.2 to 1.8 times the work). */
 const PIECES_EACH = 4, LARGE_PIECES = new Set(["f32_conv_weight_grad", "spike_weight_grad"]);
-/** Pieces of a task behind the caller's back: a worker takes most of them one after the other, and turns to the caller in between. */
-const PIECES_BEHIND = 8, LARGE_PIECES_BEHIND = new Map([["f32_conv_weight_grad", 2]]);
+
+/** The same of an errand: a worker takes most of them, one after the other, and looks in between whether the caller has a task. */
+const PIECES_BEHIND = 8, LARGE_PIECES_BEHIND = 2, WORTH_A_PIECE_BEHIND = 400_000;
 
 interface Greeting { readonly module: WebAssembly.Module; readonly memory: WebAssembly.Memory; readonly spins: number; readonly place: number }
 
@@ -63,12 +62,16 @@ export class WorkerLostError extends Error {
   override readonly name = "WorkerLostError";
 }
 
+const trapIn = (name: string): WorkerLostError => new WorkerLostError(`kernels: ${name} trapped in a worker; repeat the step, or go on from the last checkpoint`);
+
 export class Pool {
   private readonly words: Int32Array;
-  private readonly tasks: readonly Task[];
+  private readonly values: Float64Array;
   private readonly ids: ReadonlyMap<string, number>;
-  /** Tasks behind the caller's back, in the order in which they were given out. */
-  private readonly behind: number[] = [];
+  private readonly byId: readonly RangeKernel[];
+  private readonly errands: readonly Errand[];
+  /** Errands that are out, in their order. */
+  private readonly left: number[] = [];
   private readonly join: (states: number, workers: number, inside: number, spins: number) => number;
   /** By place; empty where one ended and no other has started yet. */
   private readonly workers: (PoolWorker | undefined)[];
@@ -87,8 +90,10 @@ export class Pool {
 
   private constructor(threads: number, private readonly memory: WebAssembly.Memory, private readonly module: WebAssembly.Module, exports: WebAssembly.Exports, private readonly program: URL, private readonly startWorker: StartWorker) {
     this.words = new Int32Array(memory.buffer, CONTROL, FIELDS.end / 4);
-    this.tasks = Array.from({ length: TASKS }, (_, task) => taskIn(memory, task));
+    this.values = new Float64Array(memory.buffer, CONTROL + FIELDS.arguments, 24);
     this.ids = new Map(WebAssembly.Module.exports(module).map(({ name }, id) => [name, id]));
+    this.byId = [...this.ids.keys()].map((name) => exports[name] as RangeKernel);
+    this.errands = Array.from({ length: ERRANDS }, (_, errand) => errandIn(memory, errand));
     this.join = exports["pool_join"] as typeof this.join;
     this.workers = Array.from({ length: threads - 1 }, () => undefined);
   }
@@ -107,48 +112,44 @@ export class Pool {
 
   /** The kernels as callers see them: a count, then the arguments. Small calls run here, large ones on all threads. */
   door(ranges: RangeKernels): Kernels {
-    return this.byName(ranges, (name, id, kernel, work) => (n, ...rest) => {
-      this.expectWhole(name);
-      const amount = work(n, rest);
-      if (n > 1 && amount > WORTH_SHARING) this.share(name, id, kernel, n, rest, amount);
-      else kernel(0, n, ...rest);
-    }) as unknown as Kernels;
-  }
-
-  /**
-   * The same, for calls whose result is not wanted yet: they may return before they are done, and then with what waits until they are. Until that was called,
-   * what they read must stay as it is. Small and very large calls run at once, and so does what finds as many as there can be behind the caller's back.
-   */
-  doorBehind(ranges: RangeKernels): KernelsBehind {
-    return this.byName(ranges, (name, id, kernel, work) => (n, ...rest): Finish | undefined => {
-      this.expectWhole(name);
-      const amount = work(n, rest), task = this.tasks.findIndex((_, task) => task > 0 && !this.behind.includes(task));
-      if (n === 1 || amount <= WORTH_SHARING) { kernel(0, n, ...rest); return undefined; }
-      if (task < 0 || amount > WORTH_WAITING || this.threads === 1) { this.share(name, id, kernel, n, rest, amount); return undefined; }
-      const grain = grainOf(n, Math.min(LARGE_PIECES_BEHIND.get(name) ?? PIECES_BEHIND, Math.ceil(amount / WORTH_A_PIECE)));
-      this.behind.push(task);
-      this.age();
-      this.give(task, id, n, grain, rest);
-      return () => {
-        this.expectWhole(name);
-        this.behind.splice(this.behind.indexOf(task), 1);
-        this.age();
-        this.finish(task, name, kernel, n, grain, rest);
-      };
-    }) as unknown as KernelsBehind;
-  }
-
-  private byName(ranges: RangeKernels, call: (name: string, id: number, kernel: RangeKernel, work: Work) => (n: number, ...rest: number[]) => unknown): Record<string, unknown> {
     const door: Record<string, unknown> = {};
     for (const [name, id] of this.ids) {
       const kernel = ranges[name as keyof RangeKernels] as RangeKernel | undefined;
-      if (typeof kernel === "function" && !name.startsWith("pool_")) door[name] = call(name, id, kernel, WORK[name as keyof Kernels] ?? moveEach);
+      if (typeof kernel !== "function" || name.startsWith("pool_")) continue;
+      const work = WORK[name as keyof Kernels] ?? moveEach;
+      door[name] = (n: number, ...rest: number[]): void => {
+        this.expectWhole(name);
+        const amount = work(n, rest);
+        if (n > 1 && amount > WORTH_SHARING) this.share(name, id, kernel, n, rest, amount);
+        else kernel(0, n, ...rest);
+      };
     }
-    return door;
+    return door as unknown as Kernels;
   }
 
-  private expectWhole(name: string): void {
-    if (this.lostIn) throw new WorkerLostError(`kernels: a worker was lost in ${this.lostIn} and may still write, so ${name} cannot run; await recover() of the pool first`);
+  /**
+   * Leaves calls behind: workers do them, each once the one before it is done. What is returned waits for that, and helps; until then, what they read must stay
+   * as it is. Where there are no workers, no place, or more calls than an errand may have, nothing is done, and nothing returned.
+   */
+  leave(calls: readonly Call[]): Finish | undefined {
+    const errand = this.errands.findIndex((_, errand) => !this.left.includes(errand));
+    if (errand < 0 || calls.length > STAGES || calls.some(({ n }) => n < 1) || this.threads === 1 || this.lostIn) return undefined;
+    const { words } = this, { open, next, limit, done, broken, calls: to } = this.errands[errand];
+    let at = 0, pieces = 0;
+    for (const { name, n, rest } of calls) {
+      const amount = (WORK[name] ?? moveEach)(n, rest), grain = grainOf(n, Math.min(name === "f32_conv_weight_grad" ? LARGE_PIECES_BEHIND : PIECES_BEHIND, Math.ceil(amount / WORTH_A_PIECE_BEHIND)));
+      pieces += Math.ceil(n / grain);
+      to.set([this.ids.get(name)!, n, grain, pieces, rest.length, ...rest], at);
+      at += STAGE;
+    }
+    if (at < to.length) to[at + 3] = 0; // no more
+    for (const word of [next, done, broken]) Atomics.store(words, word, 0);
+    Atomics.store(words, limit, to[3]);
+    this.left.push(errand);
+    this.age();
+    Atomics.store(words, open, 1);
+    this.call();
+    return () => this.finish(errand, calls, pieces);
   }
 
   /** What became of workers since the last time, in sentences. */
@@ -176,50 +177,69 @@ export class Pool {
     await this.dismiss();
   }
 
-  private share(name: string, id: number, kernel: RangeKernel, n: number, rest: number[], amount: number): void {
-    const grain = grainOf(n, Math.min((this.workers.length + 1) * (LARGE_PIECES.has(name) ? 1 : PIECES_EACH), Math.ceil(amount / WORTH_A_PIECE)));
-    this.give(0, id, n, grain, rest);
-    this.finish(0, name, kernel, n, grain, rest);
-  }
-
-  /** Writes a task, opens it and wakes sleepers. */
-  private give(task: number, id: number, n: number, grain: number, rest: number[]): void {
-    const { words } = this, { open, next, values } = this.tasks[task];
+  private share(name: string, id: number, kernel: (begin: number, end: number, ...rest: number[]) => void, n: number, rest: number[], amount: number): void {
+    const { words, values } = this, threads = this.workers.length + 1;
+    const grain = grainOf(n, Math.min(threads * (LARGE_PIECES.has(name) ? 1 : PIECES_EACH), Math.ceil(amount / WORTH_A_PIECE)));
     values[0] = id;
     values[1] = n;
     values[2] = grain;
     values[3] = rest.length;
     for (let i = 0; i < rest.length; i++) values[4 + i] = rest[i];
-    Atomics.store(words, next, 0);
-    Atomics.store(words, open, 1);
+    Atomics.store(words, FIELDS.next / 4, 0);
+    Atomics.store(words, FIELDS.open / 4, 1);
+    this.call();
+    let failed = false;
+    try {
+      for (let begin = this.take(grain); begin < n; begin = this.take(grain)) kernel(begin, Math.min(begin + grain, n), ...rest);
+    } finally {
+      Atomics.store(words, FIELDS.open / 4, 0);
+      this.awaitOthers(STATES.inTask, name);
+      failed = Atomics.exchange(words, FIELDS.failed / 4, 0) === 1;
+    }
+    if (failed) throw trapIn(name);
+  }
+
+  /** Takes the pieces of an errand that are left, and waits for those that others have taken. */
+  private finish(errand: number, calls: readonly Call[], pieces: number): void {
+    const { words, left } = this, { open, done, broken } = this.errands[errand], name = calls.at(-1)!.name;
+    this.expectWhole(name);
+    left.splice(left.indexOf(errand), 1);
+    this.age();
+    const take = (kernel: number, begin: number, end: number, rest: number[]): void => this.byId[kernel](begin, end, ...rest);
+    try {
+      for (;;) {
+        if (takePiece(words, this.errands[errand], take)) continue;
+        this.awaitOthers(inErrand(errand), name); // who leaves has done the last piece of a call, and may have opened the next
+        if (Atomics.load(words, done) === pieces || Atomics.load(words, broken)) break;
+      }
+    } finally {
+      Atomics.store(words, open, 0);
+      this.awaitOthers(inErrand(errand), name);
+    }
+    const trapped = Atomics.load(words, broken);
+    if (trapped) throw trapIn([...this.ids.keys()][trapped - 1]);
+  }
+
+  /** Tells workers which errand is the oldest. */
+  private age(): void { Atomics.store(this.words, FIELDS.oldest / 4, this.left[0] ?? 0); }
+
+  /** Tells workers that there is something to take, and wakes those that sleep. */
+  private call(): void {
+    const { words } = this;
     Atomics.add(words, FIELDS.sequence / 4, 1);
     for (let place = 0; place < this.workers.length; place++) {
       if (Atomics.load(words, stateOf(place)) === STATES.asleep) { Atomics.notify(words, FIELDS.sequence / 4); break; }
     }
   }
 
-  /** Takes the pieces that are left, closes the task, and waits until nobody is inside. */
-  private finish(task: number, name: string, kernel: RangeKernel, n: number, grain: number, rest: number[]): void {
-    const { words } = this, { open, next } = this.tasks[task];
-    let failed = 0;
-    try {
-      for (let begin = Atomics.add(words, next, grain); begin < n; begin = Atomics.add(words, next, grain)) kernel(begin, Math.min(begin + grain, n), ...rest);
-    } finally {
-      Atomics.store(words, open, 0);
-      this.awaitOthers(task, name);
-      failed = Atomics.exchange(words, FIELDS.failed / 4, 0);
-    }
-    if (failed) throw new WorkerLostError(`kernels: ${this.nameOf(failed - inside(0))} trapped in a worker; repeat the step, or go on from the last checkpoint`);
+  private expectWhole(name: string): void {
+    if (this.lostIn) throw new WorkerLostError(`kernels: a worker was lost in ${this.lostIn} and may still write, so ${name} cannot run; await recover() of the pool first`);
   }
 
-  /** The kernel of a task. */
-  private nameOf(task: number): string { return [...this.ids.keys()][this.tasks[task].values[0]]; }
+  private take(grain: number): number { return Atomics.add(this.words, FIELDS.next / 4, grain); }
 
-  /** Tells workers which task to take first behind the caller's back. */
-  private age(): void { Atomics.store(this.words, FIELDS.oldest / 4, this.behind[0] ?? 1); }
-
-  private awaitOthers(task: number, name: string): void {
-    const joined = (): boolean => this.join(CONTROL + FIELDS.states, this.workers.length, inside(task), JOIN_SPINS) === 1;
+  private awaitOthers(inside: number, name: string): void {
+    const joined = (): boolean => this.join(CONTROL + FIELDS.states, this.workers.length, inside, JOIN_SPINS) === 1;
     if (joined()) return;
     let waited = 0, before = performance.now();
     while (!joined()) {
@@ -286,8 +306,8 @@ export class Pool {
         return worker?.terminate();
       }));
       this.workers.forEach((_, place) => Atomics.store(this.words, stateOf(place), STATES.away));
-      for (const { open } of this.tasks) Atomics.store(this.words, open, 0);
-      this.behind.length = 0;
+      for (const { open } of this.errands) Atomics.store(this.words, open, 0);
+      this.left.length = 0;
       Atomics.store(this.words, FIELDS.failed / 4, 0);
       this.lostIn = undefined;
     });

@@ -363,10 +363,8 @@ export type RangeKernels = {
   [Name in keyof Kernels]: (begin: number, ...rest: Parameters<Kernels[Name]>) => void;
 };
 
-/** Waits until a call is done, and helps. */
-export type Finish = () => void;
+/** One call of a kernel, to be made later. */
+export interface Call { readonly name: keyof Kernels; readonly n: number; readonly rest: readonly number[] }
 
-/** The same kernels for calls whose result is not wanted yet. Such a call is done when it returns nothing; else when what it returned was called, and returned. */
-export type KernelsBehind = {
-  readonly [Name in keyof Kernels]: (...all: Parameters<Kernels[Name]>) => Finish | undefined;
-};
+/** Waits until what was left behind is done, and helps. */
+export type Finish = () => void;

@@ -1,8 +1,8 @@
 /**
- * One worker of the pool: the same module on the same memory, taking pieces of the tasks in hand. Plain JavaScript, so that it runs as it
- * stands in Node and in browsers. The fields of the control block are described in control.mjs.
+ * One worker of the pool: the same module on the same memory, taking pieces of what the caller has given out. Plain JavaScript, so that it runs as it
+ * stands in Node and in browsers. The control block is described in control.mjs.
  */
-import { CONTROL, FIELDS, inside, STATES, taskIn, TASKS } from "./control.mjs";
+import { CONTROL, FIELDS, inErrand, errandIn, ERRANDS, STATES, takePiece } from "./control.mjs";
 
 const inNode = typeof process === "object" && process.versions?.node !== undefined;
 const port = inNode ? (await import("node:worker_threads")).parentPort : self;
@@ -11,45 +11,55 @@ const receive = (handler) => (inNode ? port.once("message", handler) : port.addE
 receive(({ module, memory, spins, place }) => {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   const kernels = WebAssembly.Module.exports(module).map(({ name }) => exports[name]);
-  const words = new Int32Array(memory.buffer, CONTROL, FIELDS.end / 4);
+  const words = new Int32Array(memory.buffer, CONTROL, FIELDS.end / 4), values = new Float64Array(memory.buffer, CONTROL + FIELDS.arguments, 24);
   const at = (field) => FIELDS[field] / 4;
-  const SEQUENCE = at("sequence"), FAILED = at("failed"), TAKEN = at("taken"), OLDEST = at("oldest"), STATE = at("states") + place;
-  const tasks = Array.from({ length: TASKS }, (_, task) => ({ ...taskIn(memory, task), state: inside(task) }));
+  const SEQUENCE = at("sequence"), OPEN = at("open"), NEXT = at("next"), FAILED = at("failed"), TAKEN = at("taken"), OLDEST = at("oldest"), STATE = at("states") + place;
+  const errands = Array.from({ length: ERRANDS }, (_, errand) => errandIn(memory, errand));
 
-  /** Takes so many pieces of a task at most, and says whether that went well, and there were any. */
-  function help({ open, next, values, state }, most) {
-    let pieces = 0;
+  /** Does something as one who is inside, if that is open; says whether there was anything to do, and it went well. */
+  function enter(state, open, work) {
+    let found = false;
     Atomics.store(words, STATE, state);
-    if (Atomics.load(words, open) === 1) {
-      const kernel = kernels[values[0]], end = values[1], grain = values[2], rest = [];
-      for (let i = 0; i < values[3]; i++) rest.push(values[4 + i]);
-      try {
-        while (pieces < most && Atomics.load(words, next) < end) {
-          const begin = Atomics.add(words, next, grain);
-          if (begin >= end) break;
-          pieces++;
-          Atomics.add(words, TAKEN, 1);
-          kernel(begin, Math.min(begin + grain, end), ...rest);
-        }
-      } catch {
-        Atomics.store(words, FAILED, state);
-        pieces = 0;
-      }
+    try {
+      found = Atomics.load(words, open) === 1 && work();
+    } catch {
+      if (state === STATES.inTask) Atomics.store(words, FAILED, 1);
     }
     Atomics.store(words, STATE, STATES.away);
-    return pieces > 0;
+    return found;
   }
 
-  /** One piece of what is behind the caller's back, of the oldest task that has one: the caller may want help again. */
-  function helpBehind() {
-    const oldest = Atomics.load(words, OLDEST), others = TASKS - 1;
-    for (let i = 0; i < others; i++) if (help(tasks[1 + (oldest - 1 + i) % others], 1)) return true;
+  /** Pieces of the task that the caller waits for, until there are no more. */
+  function takeAll() {
+    const kernel = kernels[values[0]], end = values[1], grain = values[2], rest = [];
+    for (let i = 0; i < values[3]; i++) rest.push(values[4 + i]);
+    let begin = Atomics.add(words, NEXT, grain);
+    if (begin >= end) return false;
+    for (; begin < end; begin = Atomics.add(words, NEXT, grain)) {
+      Atomics.add(words, TAKEN, 1);
+      kernel(begin, Math.min(begin + grain, end), ...rest);
+    }
+    return true;
+  }
+
+  function run(kernel, begin, end, rest) {
+    Atomics.add(words, TAKEN, 1);
+    kernels[kernel](begin, end, ...rest);
+  }
+
+  /** One piece of a errand, of the oldest that has one: the caller may want help again. */
+  function takeBehind() {
+    const oldest = Atomics.load(words, OLDEST);
+    for (let i = 0; i < ERRANDS; i++) {
+      const errand = (oldest + i) % ERRANDS;
+      if (enter(inErrand(errand), errands[errand].open, () => takePiece(words, errands[errand], run))) return true;
+    }
     return false;
   }
 
   port.postMessage("ready");
   for (;;) {
     const last = Atomics.load(words, SEQUENCE);
-    if (!help(tasks[0], Infinity) && !helpBehind()) exports.pool_wait(CONTROL + FIELDS.sequence, CONTROL + 4 * STATE, last, spins);
+    if (!enter(STATES.inTask, OPEN, takeAll) && !takeBehind()) exports.pool_wait(CONTROL + FIELDS.sequence, CONTROL + 4 * STATE, last, spins);
   }
 });

@@ -11,8 +11,8 @@
  * What a convolution does with spikes is a choice of the moment (dispatch.ts), never of the model: gather weights where something
  * fired, or run dense on their values; as reals, or exactly in integers.
  */
-import { BAND, LISTED } from "../../kernels/signatures.ts";
-import { behind, whenDone } from "../behind.ts";
+import { BAND, LISTED, type Kernels } from "../../kernels/signatures.ts";
+import { behind } from "../behind.ts";
 import { host } from "../host.ts";
 import { defineOp, isRecording, type Passed, type Value } from "../op.ts";
 import { expectRank, expectWhole, show, type Shape } from "../shape.ts";
@@ -138,16 +138,16 @@ const FEW = 16;
  * With few channels, such as those of a picture, the kw pixels under a row of the kernel are taken as one: a row of kw*C reals, of the picture
  * in a border of zeros. Weights [N][kh][kw][C] stand that way already.
  */
-function alongRows(x: number, g: Geometry): { x: number; g: Geometry } {
+function alongRows(x: number, g: Geometry, k = host().kernels): { x: number; g: Geometry } {
   const { B, H, W, C, OH, OW, out, kh, kw, stride, padding, dilation, groups } = g;
   if (C >= FEW || kh === 1 || kw === 1 || groups > 1 || dilation > 1) return { x, g };
   const Hp = H + 2 * padding, Wp = W + 2 * padding;
-  return { x: padding ? inZeros(x, g) : x, g: geometryOf([B, Hp, Wp, C], [out, kh, 1, kw * C], [B, OH, OW, out], { stride, padding: 0, dilation, groups }) };
+  return { x: padding ? inZeros(x, g, k) : x, g: geometryOf([B, Hp, Wp, C], [out, kh, 1, kw * C], [B, OH, OW, out], { stride, padding: 0, dilation, groups }) };
 }
 
 /** The picture with `padding` zeros on each side, in the workspace of this op. */
-function inZeros(x: number, { B, H, W, C, padding }: Geometry): number {
-  const { kernels: k, memory, bytes } = host(), Hp = H + 2 * padding, Wp = W + 2 * padding;
+function inZeros(x: number, { B, H, W, C, padding }: Geometry, k: Kernels): number {
+  const { memory, bytes } = host(), Hp = H + 2 * padding, Wp = W + 2 * padding;
   const border = memory.workspace(C * bytes), padded = memory.workspace(B * Hp * Wp * C * bytes);
   new Uint8Array(memory.wasm.buffer, border, C * bytes).fill(0);
   k.f32_pad(B * Hp, x, border, padded, H, W, C, padding);
@@ -270,18 +270,21 @@ function maskedInputGradient(dy: Tensor, s: Spikes, weight: Tensor, dx: Tensor, 
 }
 
 function weightGradient(dy: Tensor, x: Value, weight: Tensor, dw: Tensor, g: Geometry): void {
-  if (weightGradientKernel(x, weight, g) === "sparse") sparseWeightGradient(dy, x as Spikes, weight, dw, g);
-  else denseWeightGradient(dy, realValues(x), weight, dw, g);
+  const sparse = weightGradientKernel(x, weight, g) === "sparse";
+  behind(weight, g.outputPixels * g.taps * g.K * g.out, (k) => {
+    if (sparse) sparseWeightGradient(k, dy, x as Spikes, dw, g);
+    else denseWeightGradient(k, dy, realValues(x, k), dw, g);
+  });
 }
 
-function denseWeightGradient(dy: Tensor, input: number, weight: Tensor, dw: Tensor, given: Geometry): void {
-  const { kernels: k, memory, bytes } = host();
-  const { x, g } = alongRows(input, given), { taps, K, N, groups, C, out } = g;
-  const table = g.pointwise ? 0 : inputTable(g), rows = taps * K;
+function denseWeightGradient(k: Kernels, dy: Tensor, input: number, dw: Tensor, given: Geometry): void {
+  const { memory, bytes } = host();
+  const { x, g } = alongRows(input, given, k), { taps, K, N, groups, C, out } = g;
+  const transposed = memory.workspace(taps * K * N * bytes);
   for (let group = 0; group < groups; group++) {
-    const from = x + group * K * bytes, of = dy.ptr + group * N * bytes, transposed = memory.workspace(rows * N * bytes);
-    behind(weight, ({ f32_conv_weight_grad }) => f32_conv_weight_grad(rows, from, C, table, g.outputPixels, K, of, out, N, transposed));
-    whenDone(() => k.conv_unpack_weight_grad(N, transposed, dw.ptr + group * N * rows * bytes, N, rows));
+    const table = g.pointwise ? 0 : inputTable(g);
+    k.f32_conv_weight_grad(taps * K, x + group * K * bytes, C, table, g.outputPixels, K, dy.ptr + group * N * bytes, out, N, transposed);
+    k.conv_unpack_weight_grad(N, transposed, dw.ptr + group * N * taps * K * bytes, N, taps * K);
   }
 }
 
@@ -290,12 +293,12 @@ function denseWeightGradient(dy: Tensor, input: number, weight: Tensor, dw: Tens
  * images with a halo, so that a tap is the same step for all of them. Pixels of a wider stride are taken by phase, each of which is a convolution of
  * stride 1 with the taps that meet it. Otherwise a table says where a place leads.
  */
-function sparseWeightGradient(dy: Tensor, s: Spikes, weight: Tensor, dw: Tensor, g: Geometry): void {
-  const { kernels: k, memory, bytes } = host(), { taps, K, N, kw } = g, rows = taps * K;
+function sparseWeightGradient(k: Kernels, dy: Tensor, s: Spikes, dw: Tensor, g: Geometry): void {
+  const { memory, bytes } = host(), { taps, K, N, kw } = g, rows = taps * K;
   const transposed = memory.workspace(padded32(N) * rows * bytes), phases = phasesOf(g);
-  if (!phases) gatherGradient(dy, s, weight, transposed, g, { ...across(g.H, 1, 1, 0, 0), taps: g.kh }, { ...across(g.W, 1, 1, 0, 0), taps: kw }, outputTable(g));
-  else for (const [down, right] of phases) memory.withWorkspace(() => gatherGradient(dy, s, weight, transposed, g, down, right));
-  whenDone(() => k.conv_unpack_weight_grad(N, transposed, dw.ptr, 32, rows));
+  if (!phases) gatherGradient(k, dy, s, transposed, g, { ...across(g.H, 1, 1, 0, 0), taps: g.kh }, { ...across(g.W, 1, 1, 0, 0), taps: kw }, outputTable(g));
+  else for (const [down, right] of phases) memory.withWorkspace(() => gatherGradient(k, dy, s, transposed, g, down, right));
+  k.conv_unpack_weight_grad(N, transposed, dw.ptr, 32, rows);
 }
 
 /** Every stride-th pixel of a row or column from `first` on, and what meets it: the taps from `tap` on, every stride-th, and so many zeros before dy. */
@@ -316,16 +319,16 @@ function phasesOf({ H, W, kh, kw, stride, padding, dilation }: Geometry): [down:
 }
 
 /** to[block][tap][k][32] of the taps of one phase, or of all by the table. */
-function gatherGradient(dy: Tensor, s: Spikes, weight: Tensor, to: number, { B, H, W, OH, OW, K, N, taps, kw, stride }: Geometry, down: Phase, right: Phase, table = 0): void {
-  const { kernels: k, memory, bytes } = host(), Hp = down.places, Wp = right.places, places = B * Hp * Wp, bands = Math.ceil(places / BAND);
+function gatherGradient(k: Kernels, dy: Tensor, s: Spikes, to: number, { B, H, W, OH, OW, K, N, taps, kw, stride }: Geometry, down: Phase, right: Phase, table = 0): void {
+  const { memory, bytes } = host(), Hp = down.places, Wp = right.places, places = B * Hp * Wp, bands = Math.ceil(places / BAND);
   const image = table ? { H: OH, W: OW, top: 0, left: 0 } : { H: Hp, W: Wp, top: down.before, left: right.before };
   const events = memory.workspace(2 * bands * LISTED * K), spans = memory.workspace(8 * bands * K), blocks = memory.workspace(padded32(N) * B * image.H * image.W * bytes);
   k.spike_channel_events(bands, s.ptr, events, spans, B, H, W, K, Hp, Wp, table ? 1 : stride, down.first, right.first);
   k.spike_gradient_blocks(B * image.H, dy.ptr, blocks, B, OH, OW, N, image.H, image.W, image.top, image.left);
   const step = table ? 1 : stride; // between the taps of the phase, among all
-  behind(weight, ({ spike_weight_grad }) => spike_weight_grad(
+  k.spike_weight_grad(
     padded32(N) / 32 * K, events, spans, table, places, B * image.H * image.W, down.taps * right.taps, right.taps, Wp, K, blocks, to, N, taps, down.tap * kw + right.tap, step, step * kw,
-  ));
+  );
 }
 
 /** dbias[j] = sum over pixels of dy[pixel][j] */

@@ -30,12 +30,12 @@ export function depthwiseBackward(dy: Tensor, x: Value, weight: Tensor, dx: Tens
   const dy4 = memory.workspace(4 * blocks(g) * g.B * plane.H * plane.W * bytes);
   k.nc4_pack(g.B * blocks(g), dy.ptr, dy4, g.OH, g.OW, g.C, plane.H, plane.W, plane.top, plane.left, plane.step);
   if (dx) k.f32_depthwise(g.B * blocks(g), dy4, packedWeight(weight.ptr, g, true), 0, dx.ptr, g.C, plane.H, plane.W, g.H, g.W, g.kh, g.kw, 1, g.dilation);
-  if (dw) {
-    const { x4, Hp, Wp } = inputPlanes(x, g);
-    behind(weight, ({ f32_depthwise_weight_grad }) => f32_depthwise_weight_grad(
+  if (dw) behind(weight, 4 * g.outputPixels * g.taps * g.C, (k) => {
+    const { x4, Hp, Wp } = inputPlanes(x, g, k);
+    k.f32_depthwise_weight_grad(
       blocks(g), x4, dy4, dw.ptr, g.B, g.C, Hp, Wp, g.OH, g.OW, g.kh, g.kw, g.stride, g.dilation, plane.H, plane.W, plane.top, plane.left, plane.step,
-    ));
-  }
+    );
+  });
 }
 
 /** Exact sums over events, for one virtual timestep (`unit`) or for integer values. q: i32 [C][taps]. */
@@ -52,8 +52,8 @@ export function depthwiseSteps(q: number, sums: number, g: Geometry, table: numb
 
 const blocks = ({ C }: Geometry): number => Math.ceil(C / 4);
 
-function inputPlanes(x: Value, g: Geometry): Planes {
-  const { kernels: k, memory, bytes } = host();
+function inputPlanes(x: Value, g: Geometry, k = host().kernels): Planes {
+  const { memory, bytes } = host();
   const Hp = g.H + 2 * g.padding, Wp = g.W + 2 * g.padding;
   const x4 = memory.workspace(4 * blocks(g) * g.B * Hp * Wp * bytes);
   const pack = x instanceof Spikes ? k.nc4_pack_spikes : k.nc4_pack;

@@ -146,15 +146,22 @@ const openBelow = ({ C, out }: Geometry): number => 0.6 - 8 / out - 4 / C;
 /** A layer changes its kernel once density has passed the crossover by so much of it: a band of 10 %, in which it does not alternate. */
 const BEYOND = 0.05;
 
-/** What the layer with this weight did last. */
-const gathered = new WeakMap<Tensor, { [P in "forward" | "dw"]?: boolean }>();
+/** A layer so many times below or above the crossover is not asked again for so many passes: to look at its spikes takes as long as a small kernel. */
+const CLEARLY = 1.5, UNASKED = 15;
+
+/** What a layer does, and how often it does that again unasked. */
+interface Habit { readonly gathers: boolean; unasked: number }
+/** By the layer's weight. */
+const habits = new WeakMap<Tensor, { [P in "forward" | "dw"]?: Habit }>();
 
 function gathers(s: Spikes, weight: Tensor, g: Geometry, pass: "forward" | "dw"): boolean {
-  const known = gathered.get(weight) ?? {}, before = known[pass];
-  const hold = before === undefined ? 1 : before ? 1 + BEYOND : 1 - BEYOND;
-  const now = s.roughDensity() < hold * crossoverOf(host().crossovers, g, pass);
-  if (now !== before) gathered.set(weight, { ...known, [pass]: now });
-  return now;
+  let known = habits.get(weight);
+  if (!known) habits.set(weight, (known = {}));
+  const habit = known[pass];
+  if (habit && habit.unasked-- > 0) return habit.gathers;
+  const density = s.roughDensity(), crossover = crossoverOf(host().crossovers, g, pass), hold = !habit ? 1 : habit.gathers ? 1 + BEYOND : 1 - BEYOND;
+  const clear = density * CLEARLY < crossover || density > CLEARLY * crossover;
+  return (known[pass] = { gathers: density < hold * crossover, unasked: clear ? UNASKED : 0 }).gathers;
 }
 
 const crossoverOf = (crossovers: Crossovers, { taps }: Geometry, pass: "forward" | "dw"): number => crossovers[pass][taps === 1 ? "pointwise" : "wider"];

@@ -105,6 +105,14 @@ describe("with fixed crossovers", () => {
     expect(after(58, weight(32, 1, 16))).toBe("forward sparse 1x1");
   });
 
+  here("a layer far from the crossover is asked again after sixteen passes, one near it every time", () => {
+    const w = weight(32, 1, 16), after = (hundredths: number): string => noGrad(() => kernelsOf(() => conv2d(spikes([1, 5, 5, 16], hundredths), w)))[0].split(" ")[1];
+    expect(after(10)).toBe("sparse");
+    expect(Array.from({ length: 20 }, () => after(100))).toEqual([...new Array(15).fill("sparse"), ...new Array(5).fill("dense")]);
+    expect(Array.from({ length: 12 }, () => after(50))).toEqual([...new Array(11).fill("dense"), "sparse"]);
+    expect(after(70)).toBe("dense");
+  });
+
   here("every pass tells its kernel and whose it is", () => {
     const x = tensor(drawn(2 * 24 * 24 * 16, 2), [2, 24, 24, 16], { requiresGrad: true }), w = weight(8, 3, 16), seen: KernelRun[] = [];
     expect(both(x, w, { padding: 1 })).toEqual(["forward dense 3x3", "dx winograd 3x3", "dw dense 3x3"]);

@@ -7,10 +7,10 @@ import { pathToFileURL } from "node:url";
 import { afterAll, describe, expect, test, vi } from "vitest";
 import { backward, loadKernels, Random, scope, type Host } from "../../engine/index.ts";
 import { detectionLoss, SpikeYOLO, spikeYOLO } from "../../detection/index.ts";
-import { CONTROL, FIELDS, inside, STATES, taskIn, TASKS } from "../../kernels/control.mjs";
+import { CONTROL, ERRANDS, errandIn, FIELDS, STAGES, STATES } from "../../kernels/control.mjs";
 import { HEAP_BASE } from "../../kernels/load.ts";
 import { Pool, WorkerLostError } from "../../kernels/pool.ts";
-import type { RangeKernels } from "../../kernels/signatures.ts";
+import type { Call, RangeKernels } from "../../kernels/signatures.ts";
 import { deaths, obeyed, order, saboteur } from "./saboteur.ts";
 
 const images = { shape: [4, 96, 96, 3], data: Float32Array.from({ length: 4 * 96 * 96 * 3 }, (_, i) => ((i * 2654435761) >>> 8) / 16777216) };
@@ -106,8 +106,8 @@ describe("a pool", () => {
   /** As the pool holds them. */
   const workersOf = (pool: Pool) => pool["workers"] as { terminate(): Promise<unknown> }[];
   const read = (words: Int32Array, field: keyof typeof FIELDS): number => Atomics.load(words, FIELDS[field] / 4);
-  /** Whether any task is open. */
-  const isOpen = (words: Int32Array): boolean => Array.from({ length: TASKS }, (_, task) => Atomics.load(words, taskIn({ buffer: words.buffer } as WebAssembly.Memory, task).open)).includes(1);
+  /** Whether the task or an errand is open. */
+  const isOpen = (words: Int32Array): boolean => [FIELDS.open / 4, ...Array.from({ length: ERRANDS }, (_, errand) => errandIn({ buffer: words.buffer } as WebAssembly.Memory, errand).open)].some((word) => Atomics.load(words, word) === 1);
 
   test("passes a trap of the caller on, closes the task, and goes on", async () => {
     const { pool, ranges, words, copies } = await bench();
@@ -138,7 +138,7 @@ describe("a pool", () => {
   test("gives a worker up after a second, refuses every call until it has recovered, and is then more patient", async () => {
     const { pool, ranges, words, copies } = await bench(idlers);
     for (const [patience, expectedLooks] of [["1 s", 11], ["2 s", 21], ["4 s", 41]] as const) {
-      Atomics.store(words, stateOfTheWorker, inside(0)); // a worker that is inside and never leaves
+      Atomics.store(words, stateOfTheWorker, STATES.inTask); // a worker that is inside and never leaves
       let looks = 0;
       withClock(() => { looks++; return 99; }, () => expect(copies).toThrow(`kernels: a worker did not come back from f32_copy within ${patience}; repeat the step after recover(), or go on from the last checkpoint`));
       expect(looks).toBe(1 + expectedLooks); // each of them 99 ms after the one before
@@ -152,7 +152,7 @@ describe("a pool", () => {
 
   test("takes an hour in which the process was suspended for a moment", async () => {
     const { words, copies } = await bench(idlers);
-    Atomics.store(words, stateOfTheWorker, inside(0));
+    Atomics.store(words, stateOfTheWorker, STATES.inTask);
     let looks = 0;
     withClock(() => {
       if (++looks === 10) Atomics.store(words, stateOfTheWorker, STATES.away); // the worker wakes up too
@@ -175,87 +175,99 @@ describe("a pool", () => {
     expect(pool.news()).toEqual([]);
   }, 60_000);
 
-  describe("behind the caller's back", () => {
+  describe("an errand", () => {
     const M = N / 2, Z = Y + 4 * N + 64, P = Z + 4 * N + 64;
-    const seen = (memory: WebAssembly.Memory, pointer: number, n = M): Float32Array => new Float32Array(memory.buffer, pointer, n);
-    /** A copy of M numbers that was given out, and how many of them have arrived. */
-    const copying = async (program?: URL, threads?: number) => {
-      const all = await bench(program, threads), { pool, ranges, memory } = all;
-      seen(memory, X).forEach((_, i, x) => { x[i] = i + 1; });
-      seen(memory, Y, N).fill(0);
-      return { ...all, front: pool.door(ranges), behind: pool.doorBehind(ranges), arrived: () => seen(memory, Y).filter((value, i) => value === i + 1).length };
-    };
+    const call = (name: Call["name"], n: number, ...rest: number[]): Call => ({ name, n, rest });
+    const numbers = (memory: WebAssembly.Memory, pointer: number): Float32Array => new Float32Array(memory.buffer, pointer, M);
+    /** x counts from 1, y and z are empty. */
+    async function counting(program?: URL, threads?: number) {
+      const made = await bench(program, threads), { pool, ranges, memory } = made;
+      numbers(memory, X).forEach((_, i, x) => { x[i] = i + 1; });
+      for (const pointer of [Y, Z, P]) numbers(memory, pointer).fill(0);
+      return { ...made, front: pool.door(ranges), is: (pointer: number, factor: number) => numbers(memory, pointer).every((value, i) => value === Math.fround(factor * (i + 1))) };
+    }
     const until = (done: () => boolean): void => { for (const start = performance.now(); performance.now() - start < 20_000 && !done();); };
+    const doubled = [call("f32_scale", M, X, Y, 2), call("f32_add", M, X, Y, Z), call("f32_scale", M, Z, P, 5)];
 
-    test("a worker does what was left to it while the caller does nothing, and the caller the rest", async () => {
-      const { behind, words, arrived } = await copying(), finish = behind.f32_copy(M, X, Y)!;
-      until(() => arrived() === M);
-      expect(arrived()).toBe(M);
+    test("is done by a worker while the caller does nothing, each call when the one before it is done", async () => {
+      const { pool, words, is } = await counting(), finish = pool.leave(doubled)!;
+      until(() => is(P, 15));
+      expect([is(Y, 2), is(Z, 3), is(P, 15)]).toEqual([true, true, true]);
       finish();
       expect(isOpen(words)).toBe(false);
-      const idle = await copying(idlers), alone = idle.behind.f32_copy(M, X, Y)!;
-      expect(idle.arrived()).toBe(0);
-      alone();
-      expect(idle.arrived()).toBe(M);
     });
 
-    test("several are done in any order, with the caller's own calls in between", async () => {
-      const { behind, front, memory, words } = await copying(undefined, 3);
-      for (let round = 0; round < 50; round++) {
-        for (const pointer of [Y, Z, P]) seen(memory, pointer).fill(0);
-        const [first, second] = [behind.f32_scale(M, X, Y, round), behind.f32_copy(M, X, Z)];
-        front.f32_scale(M, X, P, 2);
-        expect(seen(memory, P).every((value, i) => value === 2 * (i + 1))).toBe(true);
-        for (const finish of round % 2 ? [first, second] : [second, first]) finish!();
-        expect(seen(memory, Y).every((value, i) => value === Math.fround(round * (i + 1)))).toBe(true);
-        expect(seen(memory, Z).every((value, i) => value === i + 1)).toBe(true);
+    test("is done by the caller where no worker comes", async () => {
+      const { pool, is } = await counting(idlers), finish = pool.leave(doubled)!;
+      expect(is(Y, 2)).toBe(false);
+      finish();
+      expect([is(Y, 2), is(Z, 3), is(P, 15)]).toEqual([true, true, true]);
+    });
+
+    test.each([2, 3, 4])("goes well beside others, in any order, with tasks in between, on %i threads", async (threads) => {
+      const { pool, front, memory, words, is } = await counting(undefined, threads);
+      for (let round = 1; round <= 100; round++) {
+        for (const pointer of [Y, Z, P]) numbers(memory, pointer).fill(0);
+        const finishes = [pool.leave([call("f32_scale", M, X, Y, round), call("f32_scale", M / 4, Y, Y, 2), call("f32_scale", M / 4, Y, Y, 0.5)]), pool.leave([call("f32_copy", M, X, Z), call("f32_axpy", M, X, Z, round)])];
+        front.f32_scale(M, X, P, 3);
+        expect(is(P, 3)).toBe(true);
+        for (const finish of round % 2 ? finishes : finishes.reverse()) finish!();
+        expect([is(Y, round), is(Z, 1 + round)]).toEqual([true, true]);
       }
       expect(isOpen(words)).toBe(false);
     });
 
-    test("what is small, very large, or one too many is done when it returns", async () => {
-      const { behind, arrived, memory } = await copying(idlers);
-      expect(behind.f32_copy(7, X, Y)).toBe(undefined);
-      expect(arrived()).toBe(7);
-      const finishes = Array.from({ length: TASKS - 1 }, () => behind.f32_copy(M, X, Y));
+    test("is not taken where there is no place, where it is too long, or where nobody would come", async () => {
+      const { pool, is, memory } = await counting(idlers), finishes = Array.from({ length: ERRANDS }, () => pool.leave(doubled));
       expect(finishes.every(Boolean)).toBe(true);
-      expect(arrived()).toBe(7);
-      expect(behind.f32_copy(M, X, Z)).toBe(undefined);
-      expect(seen(memory, Z)[M - 1]).toBe(M);
+      expect(pool.leave(doubled)).toBe(undefined);
+      finishes.pop()!();
+      expect(pool.leave(Array.from({ length: STAGES + 1 }, () => doubled[0]))).toBe(undefined);
+      expect(pool.leave([call("f32_copy", 0, X, Y)])).toBe(undefined);
+      numbers(memory, P).fill(0);
+      const longest = pool.leave(Array.from({ length: STAGES }, () => call("f32_axpy", M, X, P, 1)))!;
+      longest();
+      expect(is(P, STAGES)).toBe(true);
+      const short = pool.leave([call("f32_copy", M, X, P)])!; // in the place of the longest
+      short();
+      expect(is(P, 1)).toBe(true);
       for (const finish of finishes) finish!();
-      expect(arrived()).toBe(M);
-      const huge = await bench(idlers), n = 1 << 24;
-      huge.memory.grow(2 * n * 4 / 65536);
-      expect(huge.pool.doorBehind(huge.ranges).f32_fill(n, X, 3)).toBe(undefined);
-      expect(seen(huge.memory, X, n)[n - 1]).toBe(3);
+      expect((await counting(undefined, 1)).pool.leave(doubled)).toBe(undefined);
     });
 
-    test("a trap is told by the name of its kernel, whoever hears of it first", async () => {
-      const { behind, front, words, copies } = await copying(), finish = behind.f32_scale(M, X, NOWHERE, 2)!;
-      until(() => read(words, "failed") !== 0);
-      expect(() => front.f32_copy(M, X, Y)).toThrow("kernels: f32_scale trapped in a worker; repeat the step, or go on from the last checkpoint");
-      expect(finish).toThrow(); // in the worker again, or in the caller
-      expect([isOpen(words), read(words, "failed")]).toEqual([false, 0]);
-      expect(copies()).toBe(true);
+    test("in which a kernel traps says so to who waits for it, and to nobody else", async () => {
+      const { pool, front, words, copies } = await counting(), { broken } = errandIn({ buffer: words.buffer } as WebAssembly.Memory, 0);
+      const finish = pool.leave([call("f32_copy", M, X, Y), call("f32_scale", M, X, NOWHERE, 2), call("f32_copy", M, X, Z)])!, other = pool.leave([call("f32_copy", M, X, P)])!;
+      until(() => Atomics.load(words, broken) !== 0);
+      front.f32_copy(M, X, Z);
+      expect(finish).toThrow("kernels: f32_scale trapped in a worker; repeat the step, or go on from the last checkpoint");
+      other();
+      const alone = await counting(idlers);
+      expect(alone.pool.leave([call("f32_scale", M, X, NOWHERE, 2)])!).toThrow(WebAssembly.RuntimeError);
+      expect([isOpen(words), isOpen(alone.words)]).toEqual([false, false]);
+      expect([copies(), alone.copies()]).toEqual([true, true]);
     });
 
-    test.each(deaths)("a worker that %s in a piece does not keep the caller from going on, and is missed where the result is wanted", async (death) => {
-      const { pool, ranges, behind, front, memory, words, arrived, copies } = await copying(saboteur);
+    test.each(deaths)("in which a worker %s keeps nobody from going on, until it is waited for", async (death) => {
+      const { pool, front, memory, words, is, copies } = await counting(saboteur);
       order(memory, death);
-      const finish = behind.f32_copy(M, X, Y)!, other = behind.f32_copy(M, X, Z)!;
+      const finish = pool.leave(doubled)!, other = pool.leave([call("f32_copy", M, X, Y)])!;
       until(() => obeyed(memory));
       front.f32_copy(7, X, P);
-      if (death !== "traps") front.f32_copy(M, X, P); // a trap is told at once
+      front.f32_copy(M, X, P);
+      expect(is(P, 1)).toBe(true);
       expect(finish).toThrow(WorkerLostError);
-      if (death !== "traps") expect(other).toThrow("kernels: a worker was lost in f32_copy and may still write, so f32_copy cannot run; await recover() of the pool first");
+      if (death === "traps") other();
+      else {
+        expect(other).toThrow("kernels: a worker was lost in f32_scale and may still write, so f32_copy cannot run; await recover() of the pool first");
+        expect(pool.leave(doubled)).toBe(undefined);
+      }
       await pool.recover();
       expect(isOpen(words)).toBe(false);
-      seen(memory, Y).fill(0);
-      const finishes = Array.from({ length: TASKS - 1 }, () => pool.doorBehind(ranges).f32_copy(M, X, Y));
+      const finishes = Array.from({ length: ERRANDS }, () => pool.leave(doubled));
       expect(finishes.every(Boolean)).toBe(true); // no place was lost
       for (const again of finishes) again!();
-      expect(arrived()).toBe(M);
-      expect(copies()).toBe(true);
+      expect([is(Y, 2), is(Z, 3), is(P, 15), copies()]).toEqual([true, true, true, true]);
     }, 60_000);
   });
 
@@ -272,7 +284,7 @@ describe("a pool", () => {
 
   test("replaces one that died inside, after the task was closed", async () => {
     const { pool, words, copies } = await bench(idlers);
-    Atomics.store(words, stateOfTheWorker, inside(0));
+    Atomics.store(words, stateOfTheWorker, STATES.inTask);
     await workersOf(pool)[0].terminate();
     await vi.waitFor(() => expect(Atomics.load(words, stateOfTheWorker)).toBe(STATES.away), 20_000);
     expect(copies()).toBe(true);
