@@ -2,7 +2,7 @@
  * Reverse-mode differentiation: every node hands its output's gradient back to its inputs, latest node first.
  * This file knows no op by name.
  */
-import { withJobs, type Jobs } from "./behind.ts";
+import { afterwards, mayLeave, wholly } from "./behind.ts";
 import { host } from "./host.ts";
 import { lastReads, lean, present } from "./lean.ts";
 import { Block } from "./memory.ts";
@@ -24,36 +24,37 @@ export function backward(roots: Tensor | readonly Tensor[], seeds?: readonly Ten
       gradients.hold(seed); // for good: the caller's seed is not ours to reuse
       gradients.add(root, seed);
     });
-    withJobs((jobs) => walk(latestFirst(all), gradients, jobs));
+    wholly(() => walk(latestFirst(all), gradients));
   });
 }
 
 /** Hands gradients through nodes, and what only they read back to the memory; what they were `given` from outside may have other readers. */
-function walk(nodes: readonly Node[], gradients: Gradients, jobs: Jobs, given: Inputs = []): void {
+function walk(nodes: readonly Node[], gradients: Gradients, given: Inputs = []): void {
   const { memory } = host(), after = lastReads(nodes, given);
   nodes.forEach((node, i) => {
     const dy = gradients.take(node.output);
-    if (dy && node.redo) redo(node.redo, node.inputs, dy, gradients, jobs);
-    else if (dy) distribute(node, dy, gradients, jobs);
-    if (after[i].length) jobs.after(() => { for (const block of after[i]) memory.free(block); });
+    if (dy && node.redo) redo(node.redo, node.inputs, dy, gradients);
+    else if (dy) distribute(node, dy, gradients);
+    if (after[i].length) afterwards(() => { for (const block of after[i]) memory.free(block); });
   });
 }
 
 /** Goes through what a checkpoint ran, once it has run again. */
-function redo(run: () => Value, given: Inputs, dy: Tensor, gradients: Gradients, jobs: Jobs): void {
+function redo(run: () => Value, given: Inputs, dy: Tensor, gradients: Gradients): void {
   const { result, since } = recompute(() => lean(run)), { life } = result;
   if (life instanceof Block) life.given = false;
   gradients.add(result, dy);
   gradients.release(dy);
-  walk(latestFirst([result], since), gradients, jobs, given);
-  if (life instanceof Block) jobs.after(() => host().memory.free(life));
+  walk(latestFirst([result], since), gradients, given);
+  if (life instanceof Block) afterwards(() => host().memory.free(life));
 }
 
-function distribute(node: Node, dy: Tensor, gradients: Gradients, jobs: Jobs): void {
+function distribute(node: Node, dy: Tensor, gradients: Gradients): void {
   const { spec, inputs, attributes, saved, output } = node, { memory, bytes } = host();
   const needs = inputs.map((input) => input?.requiresGrad === true), seen = present(node);
-  const run = (): readonly (Tensor | undefined)[] => spec.backward(dy, seen.inputs, { output, attributes, saved, needs });
-  const { result: { result: results, started }, free } = memory.withLastingWorkspace(() => (spec.leavesBehind ? jobs.during(run) : { result: run(), started: false }));
+  const compute = (): readonly (Tensor | undefined)[] => spec.backward(dy, seen.inputs, { output, attributes, saved, needs });
+  const held = bytes * (dy.size + seen.inputs.reduce((sum, input) => sum + (input?.size ?? 0), 0));
+  const { result: { result: results, left }, free } = memory.withLastingWorkspace(() => (spec.leavesBehind ? mayLeave(held, compute) : { result: compute(), left: false }));
   for (const gradient of results) if (gradient) gradients.hold(gradient);
   results.forEach((gradient, i) => {
     if (!gradient) return;
@@ -65,14 +66,14 @@ function distribute(node: Node, dy: Tensor, gradients: Gradients, jobs: Jobs): v
       if (input) gradients.add(input, gradient);
       gradients.release(gradient);
     };
-    if (input && !input.node) jobs.after(hand); else hand();
+    if (input && !input.node) afterwards(hand); else hand();
   });
   const tidy = (): void => {
     free();
     for (const { ptr, size } of seen.made) memory.recycle(ptr, size * bytes);
     gradients.release(dy);
   };
-  if (started) jobs.after(tidy); else tidy();
+  if (left) afterwards(tidy); else tidy();
 }
 
 /** Every node that the roots came from, those before `since` left out, in the reverse of the order in which they ran. */
@@ -95,6 +96,8 @@ class Gradients {
   private readonly waiting = new Map<Value, Tensor>();
   private readonly holders = new Map<number, number>();
   private readonly delivered = new Set<Tensor>();
+  /** Where parameters keep what they were given in place. */
+  private readonly taken = new Set<number>();
   private readonly begin = Tensor.made;
 
   add(to: Value, gradient: Tensor): void {
@@ -121,12 +124,13 @@ class Gradients {
     if (left > 0) { this.holders.set(gradient.ptr, left); return; }
     this.holders.delete(gradient.ptr);
     const { memory, bytes } = host();
-    if (gradient.serial >= this.begin && gradient.life === memory.life) memory.recycle(gradient.ptr, gradient.size * bytes);
+    if (gradient.serial >= this.begin && gradient.life === memory.life && !this.taken.has(gradient.ptr)) memory.recycle(gradient.ptr, gradient.size * bytes);
   }
 
   /** Leaves keep what they are given: parameters over several passes, other tensors over this one. */
   private deliver(leaf: Tensor, gradient: Tensor): void {
     leaf.accumulate(gradient, !this.delivered.has(leaf));
+    if (leaf.grad!.ptr === gradient.ptr) this.taken.add(gradient.ptr);
     this.delivered.add(leaf);
   }
 

@@ -65,6 +65,9 @@ export function host(): Host {
   return current;
 }
 
+/** Whether what is loaded leaves calls to workers. */
+export const leavesBehind = (): boolean => current?.leave !== undefined;
+
 /** Runs with another host's kernels and memory. Tensors of one host do not mix with those of another. */
 export function withHost<R>(other: Host, run: () => R): R {
   const before = current;

@@ -178,12 +178,14 @@ function remade(value: Value, made: Tensor[]): Value {
   if (!life.ended) return value;
   if (life instanceof Block && life.half && node && !node.spec.again) {
     const x = empty(value.shape);
+    x.node = node; // it is no leaf
     host().kernels.f16_to_f32(x.size, life.half.pointer, x.ptr);
     made.push(x);
     return x;
   }
   if (!node?.spec.again) return value;
   const before = made.length, again = runAgain(node, node.inputs.map((input) => input && remade(input, made)));
+  again.node = node;
   // what stood between is not wanted any more, unless this is a view of it
   const { memory, bytes } = host(), views = made.slice(before).filter(({ ptr }) => ptr === again.ptr);
   for (const { ptr, size } of made.slice(before)) if (ptr !== again.ptr) memory.recycle(ptr, size * bytes);

@@ -239,7 +239,14 @@ export class Memory {
   withLastingWorkspace<R>(run: () => R): { result: R; free: () => void } {
     const before = this.work, mine: Work[] = [];
     this.work = mine;
-    try { return { result: run(), free: () => this.vacateAll(mine) }; } finally { this.work = before; }
+    try {
+      return { result: run(), free: () => this.vacateAll(mine) };
+    } catch (error) {
+      this.vacateAll(mine);
+      throw error;
+    } finally {
+      this.work = before;
+    }
   }
 
   /** Runs a part of an op; what it takes as workspace, and what its own parts take, is that of the op. */

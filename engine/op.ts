@@ -36,7 +36,7 @@ export interface OpSpec<I extends Inputs, Attributes, Output extends Value, Save
   readonly again?: boolean;
   /** Its output may be kept for `backward` in sixteen bits where that is asked for (`keepingAs`). */
   readonly halvable?: boolean;
-  /** Whether gradients of leaves may still be computed when `backward` returns (behind.ts). */
+  /** Whether gradients of leaves may still be computed when this `backward` returns; they are there when the whole pass ends (behind.ts). */
   readonly leavesBehind?: boolean;
   /** One gradient per input, in order; undefined where there is none. */
   backward(dy: Tensor, inputs: I, passed: Passed<Output, Attributes, Saved>): readonly (Tensor | undefined)[];

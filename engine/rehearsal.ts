@@ -1,7 +1,7 @@
 /** What a computation would take of the memory, without computing: kernels do nothing, and addresses are all that is handed out. */
 import { FIXED } from "../kernels/crossovers.ts";
 import type { Kernels } from "../kernels/signatures.ts";
-import { withHost, type Host } from "./host.ts";
+import { leavesBehind, withHost, type Host } from "./host.ts";
 import { Memory } from "./memory.ts";
 
 /**
@@ -11,7 +11,7 @@ import { Memory } from "./memory.ts";
 export function rehearse<R>(run: (memory: Memory) => R): R {
   const memory = new Memory(ground());
   const kernels = new Proxy({}, { get: () => () => {} }) as Kernels;
-  const host: Host = { build: "simd", arithmetic: "fast", dispatch: "fixed", bytes: 4, kernels, memory, threads: 1, crossovers: FIXED, rehearsal: true, stop: async () => {} };
+  const host: Host = { build: "simd", arithmetic: "fast", dispatch: "fixed", bytes: 4, kernels, memory, threads: 1, crossovers: FIXED, rehearsal: true, leave: leavesBehind() ? () => () => {} : undefined, stop: async () => {} };
   return withHost(host, () => run(memory));
 }
 

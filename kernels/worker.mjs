@@ -2,7 +2,7 @@
  * One worker of the pool: the same module on the same memory, taking pieces of what the caller has given out. Plain JavaScript, so that it runs as it
  * stands in Node and in browsers. The control block is described in control.mjs.
  */
-import { CONTROL, FIELDS, inErrand, errandIn, ERRANDS, STATES, takePiece } from "./control.mjs";
+import { CONTROL, ERRANDS, FIELDS, insideErrand, STATES, takePiece, wordsOf } from "./control.mjs";
 
 const inNode = typeof process === "object" && process.versions?.node !== undefined;
 const port = inNode ? (await import("node:worker_threads")).parentPort : self;
@@ -14,7 +14,7 @@ receive(({ module, memory, spins, place }) => {
   const words = new Int32Array(memory.buffer, CONTROL, FIELDS.end / 4), values = new Float64Array(memory.buffer, CONTROL + FIELDS.arguments, 24);
   const at = (field) => FIELDS[field] / 4;
   const SEQUENCE = at("sequence"), OPEN = at("open"), NEXT = at("next"), FAILED = at("failed"), TAKEN = at("taken"), OLDEST = at("oldest"), STATE = at("states") + place;
-  const errands = Array.from({ length: ERRANDS }, (_, errand) => errandIn(memory, errand));
+  const errands = Array.from({ length: ERRANDS }, (_, errand) => wordsOf(memory, errand));
 
   /** Does something as one who is inside, if that is open; says whether there was anything to do, and it went well. */
   function enter(state, open, work) {
@@ -32,6 +32,7 @@ receive(({ module, memory, spins, place }) => {
   /** Pieces of the task that the caller waits for, until there are no more. */
   function takeAll() {
     const kernel = kernels[values[0]], end = values[1], grain = values[2], rest = [];
+    if (Atomics.load(words, NEXT) >= end) return false; // each look that adds would take it further, past 2^31 in the end
     for (let i = 0; i < values[3]; i++) rest.push(values[4 + i]);
     let begin = Atomics.add(words, NEXT, grain);
     if (begin >= end) return false;
@@ -47,12 +48,12 @@ receive(({ module, memory, spins, place }) => {
     kernels[kernel](begin, end, ...rest);
   }
 
-  /** One piece of a errand, of the oldest that has one: the caller may want help again. */
+  /** One piece of an errand, of the oldest that has one: the caller may want help again. */
   function takeBehind() {
     const oldest = Atomics.load(words, OLDEST);
     for (let i = 0; i < ERRANDS; i++) {
       const errand = (oldest + i) % ERRANDS;
-      if (enter(inErrand(errand), errands[errand].open, () => takePiece(words, errands[errand], run))) return true;
+      if (enter(insideErrand(errand), errands[errand].open, () => takePiece(words, errands[errand], run))) return true;
     }
     return false;
   }

@@ -1,5 +1,5 @@
 /** How the pixels of a convolution's input and output meet: sizes, and the tables that say which meets which. */
-import { finishBehind } from "../behind.ts";
+import { settleBehind } from "../behind.ts";
 import { host } from "../host.ts";
 import type { Memory } from "../memory.ts";
 import type { Shape } from "../shape.ts";
@@ -103,7 +103,7 @@ function table(g: Geometry, kind: string, size: number, make: (to: number) => vo
     const bytes = sizeClass(4 * size);
     for (const [oldest, table] of known) {
       if (known.bytes + bytes <= MOST_BYTES) break;
-      finishBehind();
+      settleBehind();
       memory.release(table.pointer, table.bytes);
       known.bytes -= table.bytes;
       known.delete(oldest);

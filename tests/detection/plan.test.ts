@@ -10,7 +10,6 @@ const MB = 1e6;
 
 /** The linear memory after the first step of the trainer. */
 async function measured({ model: config, batch, imgsz }: PlannedTraining): Promise<number> {
-  here = await loadKernels({ threads: 1, dispatch: "fixed" });
   const random = new Random(5), model = newDetector(config);
   const images = { shape: [batch, imgsz, imgsz, 3], data: Float32Array.from({ length: 3 * batch * imgsz * imgsz }, () => random.uniform()) };
   const boxes = { image: Int32Array.of(0), class: Int32Array.of(0), xywh: Float32Array.of(0.5, 0.5, 0.4, 0.4) };
@@ -39,7 +38,9 @@ const cases: [string, PlannedTraining][] = [
 ];
 
 describe("a plan of training", () => {
-  test.each(cases)("is right within a tenth: %s", async (_, training) => {
+  const onTwo = cases.filter(([name]) => ["tiny, 8 of 128", "small, 2 of 192, checkpointing", "SNN-YOLOv3 small, 2 of 192, T 4, checkpointing"].includes(name));
+  test.each([...cases.map((of) => [...of, 1] as const), ...onTwo.map((of) => [...of, 2] as const)])("is right within a tenth: %s %o, threads %i", async (_, training, threads) => {
+    here = await loadKernels({ threads, dispatch: "fixed" }); // two hold what is left behind
     const plan = planTraining(training).total, found = await measured(training);
     expect(Math.abs(plan / found - 1), `planned ${plan / MB} MB, found ${found / MB} MB`).toBeLessThan(0.1);
   });

@@ -1,7 +1,11 @@
 /** Gradients that are computed behind the way back: the bits of doing one thing after the other, however late they come. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { SNNYOLOv3, snnYOLOv3, SpikeYOLO, spikeYOLO, type Detector } from "../../detection/index.ts";
-import { backward, conv2d, loadKernels, Parameter, Random, scope, sum, tensor, withHost, withKernels, type Host, type KernelChoice, type RealArray } from "../../engine/index.ts";
+import {
+  add, backward, checkpoint, conv2d, empty, keepingAs, lean, loadKernels, mul, Parameter, Random, scope, sum, tensor, withHost, withKernels, type Host, type KernelChoice, type RealArray, type Tensor,
+} from "../../engine/index.ts";
+import { geometryOf, inputTable } from "../../engine/ops/geometry.ts";
+import { BatchNorm2d } from "../../nn/index.ts";
 import type { Call } from "../../kernels/signatures.ts";
 
 let host: Host;
@@ -80,6 +84,81 @@ test("a weight that is read again on the way back, and one that is used twice, h
   expect(b).toEqual(a);
   expect(left.filter((name) => name === "f32_conv_weight_grad").length).toBe(2); // of w; that of what is read again came at once
 });
+
+const filled = (n: number, f: (i: number) => number): Float64Array => Float64Array.from({ length: n }, (_, i) => f(i));
+const wave = (n: number, step: number, period: number): Float64Array => filled(n, (i) => ((i * step) % period) / period - 0.5);
+const pictures = (size = 20): Tensor => tensor(wave(2 * size * size * 16, 29, 31), [2, size, size, 16]);
+
+/** Weights that are made of others, where what was made is not kept until the gradient needs it. */
+const madeWeights: Record<string, () => { of: Parameter; y: Tensor }> = {
+  "a norm of a weight, made again": () => {
+    const of = new Parameter([16, 3, 3, 16], "weight", wave(2304, 37, 23)), norm = new BatchNorm2d(16);
+    norm.eval();
+    return { of, y: lean(() => conv2d(pictures(), norm.forward(of), undefined, { padding: 1 })) };
+  },
+  "the output of a convolution, kept in sixteen bits": () => {
+    const of = new Parameter([16, 1, 1, 16], "weight", wave(256, 31, 29)), from = tensor(wave(2304, 37, 23), [16, 3, 3, 16]);
+    return { of, y: keepingAs("f16", () => lean(() => conv2d(pictures(), conv2d(from, of), undefined, { padding: 1 }))) };
+  },
+};
+test.each(Object.keys(madeWeights))("a weight that is %s is no leaf", (name) => {
+  const [a, b] = [host, late().host].map((on) => withHost(on, () => scope(() => {
+    const { of, y } = madeWeights[name]();
+    backward(sum(mul(y, y)));
+    return Array.from(of.grad!.data);
+  })));
+  expect(a.some((value) => value !== 0)).toBe(true);
+  expect(b).toEqual(a);
+});
+
+test("a weight whose gradient is left behind, and added to by a small convolution that is not", () => {
+  const [a, b] = [host, late().host].map((on) => withHost(on, () => scope(() => {
+    const w = new Parameter([16, 3, 3, 16], "weight", wave(2304, 37, 23)), small = conv2d(tensor(wave(144, 5, 7), [1, 3, 3, 16]), w);
+    backward(add(sum(small), sum(conv2d(pictures(), w))));
+    return Array.from(w.grad!.data);
+  })));
+  expect(b).toEqual(a);
+});
+
+test("tables that go while a checkpoint runs again wait for who reads them", () => {
+  const [a, b] = [host, late().host].map((on) => withHost(on, () => scope(() => {
+    const w = tensor(wave(2304, 37, 23), [16, 3, 3, 16], { requiresGrad: true }), v = new Parameter([16, 3, 3, 16], "weight", wave(2304, 31, 29)), x = pictures();
+    const rows = (W: number) => geometryOf([1, 400, W, 1], [1, 3, 3, 1], [1, 400, W, 1], { stride: 1, padding: 1, dilation: 1, groups: 1 });
+    let W = 300;
+    const y = conv2d(checkpoint(() => {
+      for (let i = 0; i < 40; i++) inputTable(rows(W++)); // as convolutions of other sizes would
+      return conv2d(x, v, undefined, { padding: 1 });
+    }), w);
+    backward(sum(mul(y, y)));
+    return [Array.from(v.grad!.data), Array.from(w.grad!.data)];
+  })));
+  expect(b).toEqual(a);
+});
+
+test("what was held goes back when it is done", () => {
+  const inUse = (on: Host): number => withHost(on, () => {
+    const model = nets["SpikeYOLO"]({});
+    return scope(() => {
+      const before = host.memory.inUse - host.memory.persistentBytes;
+      backward(model.loss(model.forward(images), boxes).total);
+      return host.memory.inUse - host.memory.persistentBytes - before;
+    });
+  });
+  expect(inUse(late().host)).toBe(inUse(host));
+});
+
+test("in the root scope a failing op gives its workspace back, and a parameter keeps its gradient", () => withHost(host, () => {
+  const w = new Parameter([16, 3, 3, 16], "weight", wave(2304, 37, 23)), y = conv2d(pictures(), w), seed = tensor(filled(y.size, (i) => i % 5), y.shape), { node } = y;
+  y.node = { ...node!, spec: { ...node!.spec, backward: () => { host.memory.workspace(1 << 20); throw new Error("mine"); } } };
+  const before = host.memory.inUse;
+  expect(() => backward(y, [seed])).toThrow("mine");
+  expect(host.memory.inUse).toBe(before);
+  y.node = node;
+  backward(y, [seed]);
+  const gradient = Array.from(w.grad!.data);
+  for (let i = 0; i < 50; i++) empty([16, 3, 3, 16]).data.fill(7);
+  expect(Array.from(w.grad!.data)).toEqual(gradient);
+}));
 
 test("an error on the way back leaves nothing at work", () => {
   let waited = 0;

@@ -7,7 +7,7 @@ import { pathToFileURL } from "node:url";
 import { afterAll, describe, expect, test, vi } from "vitest";
 import { backward, loadKernels, Random, scope, type Host } from "../../engine/index.ts";
 import { detectionLoss, SpikeYOLO, spikeYOLO } from "../../detection/index.ts";
-import { CONTROL, ERRANDS, errandIn, FIELDS, STAGES, STATES } from "../../kernels/control.mjs";
+import { CALL, CALLS, CONTROL, ERRANDS, FIELDS, insideErrand, STATES, wordsOf } from "../../kernels/control.mjs";
 import { HEAP_BASE } from "../../kernels/load.ts";
 import { Pool, WorkerLostError } from "../../kernels/pool.ts";
 import type { Call, RangeKernels } from "../../kernels/signatures.ts";
@@ -107,7 +107,7 @@ describe("a pool", () => {
   const workersOf = (pool: Pool) => pool["workers"] as { terminate(): Promise<unknown> }[];
   const read = (words: Int32Array, field: keyof typeof FIELDS): number => Atomics.load(words, FIELDS[field] / 4);
   /** Whether the task or an errand is open. */
-  const isOpen = (words: Int32Array): boolean => [FIELDS.open / 4, ...Array.from({ length: ERRANDS }, (_, errand) => errandIn({ buffer: words.buffer } as WebAssembly.Memory, errand).open)].some((word) => Atomics.load(words, word) === 1);
+  const isOpen = (words: Int32Array): boolean => [FIELDS.open / 4, ...Array.from({ length: ERRANDS }, (_, errand) => wordsOf({ buffer: words.buffer } as WebAssembly.Memory, errand).open)].some((word) => Atomics.load(words, word) === 1);
 
   test("passes a trap of the caller on, closes the task, and goes on", async () => {
     const { pool, ranges, words, copies } = await bench();
@@ -222,12 +222,12 @@ describe("a pool", () => {
       expect(finishes.every(Boolean)).toBe(true);
       expect(pool.leave(doubled)).toBe(undefined);
       finishes.pop()!();
-      expect(pool.leave(Array.from({ length: STAGES + 1 }, () => doubled[0]))).toBe(undefined);
+      expect(pool.leave(Array.from({ length: CALLS + 1 }, () => doubled[0]))).toBe(undefined);
       expect(pool.leave([call("f32_copy", 0, X, Y)])).toBe(undefined);
       numbers(memory, P).fill(0);
-      const longest = pool.leave(Array.from({ length: STAGES }, () => call("f32_axpy", M, X, P, 1)))!;
+      const longest = pool.leave(Array.from({ length: CALLS }, () => call("f32_axpy", M, X, P, 1)))!;
       longest();
-      expect(is(P, STAGES)).toBe(true);
+      expect(is(P, CALLS)).toBe(true);
       const short = pool.leave([call("f32_copy", M, X, P)])!; // in the place of the longest
       short();
       expect(is(P, 1)).toBe(true);
@@ -235,8 +235,69 @@ describe("a pool", () => {
       expect((await counting(undefined, 1)).pool.leave(doubled)).toBe(undefined);
     });
 
+    test("runs what is the caller's alone, too, in one piece", async () => {
+      const { pool, memory } = await counting(idlers);
+      pool.leave([doubled[0], call("f32_ema", M, X, P, 0.5), call("f32_scale", M, Y, Z, 2)])!();
+      expect([numbers(memory, P)[M - 1], numbers(memory, Z)[M - 1]]).toEqual([M / 2, 4 * M]);
+    });
+
+    const long = Array.from({ length: CALLS }, () => call("f32_copy", M, X, Y));
+    const doneOf = ({ memory, words }: Bench, place: number): number => Atomics.load(words, wordsOf(memory, place).done);
+
+    test("begins after those that were left before it", async () => {
+      const made = await counting(), { pool, memory } = made;
+      for (let round = 0; round < 20; round++) {
+        const first = pool.leave(long)!, second = pool.leave(long)!;
+        first();
+        const third = pool.leave(long)!, pieces = wordsOf(memory, 1).calls[CALL * (CALLS - 1) + 3]; // where the first was
+        until(() => doneOf(made, 0) > 0);
+        expect(doneOf(made, 1)).toBe(pieces);
+        second();
+        third();
+      }
+    });
+
+    test("does not make a worker count on in a task that is open but exhausted", async () => {
+      const made = await counting(), { pool, ranges, words, memory } = made;
+      let before = 0, finish: (() => void) | undefined;
+      pool.door({ ...ranges, f32_scale: () => {
+        if (finish) return;
+        until(() => read(words, "next") >= M);
+        before = read(words, "next");
+        finish = pool.leave(long);
+        until(() => doneOf(made, 0) === wordsOf(memory, 0).calls[CALL * (CALLS - 1) + 3]);
+      } }).f32_scale(M, X, P, 1);
+      expect(read(words, "next")).toBeLessThan(before + M);
+      finish!();
+    });
+
+    test("is not waited for twice, nor after the workers were ended, nor longer than once where one is lost", async () => {
+      const { pool, words, memory } = await counting(idlers), finish = pool.leave(doubled)!;
+      finish();
+      expect(finish).toThrow("kernels: what was left to workers ended with them, or was waited for before; repeat the step, or go on from the last checkpoint");
+      const lost = pool.leave([call("f32_copy", 8, X, Y)])!, { next } = wordsOf(memory, 0);
+      Atomics.store(words, stateOfTheWorker, insideErrand(0)); // it took the only piece, and died
+      Atomics.store(words, next, 1);
+      let looks = 0;
+      withClock(() => { looks++; return 99; }, () => expect(lost).toThrow("kernels: a worker did not come back from f32_copy within 1 s"));
+      expect(looks).toBe(12);
+      await pool.recover();
+      const after = pool.leave(doubled)!;
+      await pool.recover();
+      expect(after).toThrow(WorkerLostError);
+    });
+
+    test("from which a worker is gone while the caller waits for other things is not taken for done", async () => {
+      const { pool, words, memory } = await counting(idlers), finish = pool.leave([call("f32_copy", 8, X, Y)])!;
+      Atomics.store(words, stateOfTheWorker, insideErrand(0));
+      Atomics.store(words, wordsOf(memory, 0).next, 1);
+      await workersOf(pool)[0].terminate();
+      await vi.waitFor(() => expect(pool.threads).toBe(2), 20_000);
+      expect(finish).toThrow("kernels: f32_copy trapped in a worker");
+    });
+
     test("in which a kernel traps says so to who waits for it, and to nobody else", async () => {
-      const { pool, front, words, copies } = await counting(), { broken } = errandIn({ buffer: words.buffer } as WebAssembly.Memory, 0);
+      const { pool, front, words, copies } = await counting(), { broken } = wordsOf({ buffer: words.buffer } as WebAssembly.Memory, 0);
       const finish = pool.leave([call("f32_copy", M, X, Y), call("f32_scale", M, X, NOWHERE, 2), call("f32_copy", M, X, Z)])!, other = pool.leave([call("f32_copy", M, X, P)])!;
       until(() => Atomics.load(words, broken) !== 0);
       front.f32_copy(M, X, Z);
