@@ -10,7 +10,7 @@ export const FIELDS = {
   sequence: 0, //     counts what is given out
   failed: 64, //      1 if a kernel trapped in a worker
   taken: 128, //      counts the pieces that workers have taken
-  oldest: 192, //     which of the errands has been there longest
+  oldest: 192, //     which of the errands has been there longest, -1 if there are none
   states: 256, //     what each worker does now, by its place: one of STATES, or `insideErrand`
   open: 512, //       the task that the caller waits for: 1 while it may be joined
   next: 576, //         first item that nobody has taken

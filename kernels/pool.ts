@@ -103,6 +103,7 @@ export class Pool {
     this.ids = new Map(this.names.map((name, id) => [name, id]));
     this.byId = this.names.map((name) => exports[name] as RangeKernel);
     this.errands = Array.from({ length: ERRANDS }, (_, errand) => wordsOf(memory, errand));
+    this.tellOldest();
     this.join = exports["pool_join"] as typeof this.join;
     this.workers = Array.from({ length: threads - 1 }, () => undefined);
   }
@@ -236,8 +237,8 @@ export class Pool {
     return this.names[trapped ? trapped - 1 : calls[at]];
   }
 
-  /** Tells workers which errand is the oldest. */
-  private tellOldest(): void { Atomics.store(this.words, FIELDS.oldest / 4, this.left[0]?.place ?? 0); }
+  /** Tells workers which errand is the oldest, or that there is none. */
+  private tellOldest(): void { Atomics.store(this.words, FIELDS.oldest / 4, this.left[0]?.place ?? -1); }
 
   /** Tells workers that there is something to take, and wakes those that sleep. */
   private summon(): void {
@@ -325,6 +326,7 @@ export class Pool {
       this.workers.forEach((_, place) => Atomics.store(this.words, stateOf(place), STATES.away));
       for (const { open } of this.errands) Atomics.store(this.words, open, 0);
       this.left.length = 0;
+      this.tellOldest();
       Atomics.store(this.words, FIELDS.failed / 4, 0);
       this.lostIn = undefined;
     });

@@ -51,6 +51,7 @@ receive(({ module, memory, spins, place }) => {
   /** One piece of an errand, of the oldest that has one: the caller may want help again. */
   function takeBehind() {
     const oldest = Atomics.load(words, OLDEST);
+    if (oldest < 0) return false;
     for (let i = 0; i < ERRANDS; i++) {
       const errand = (oldest + i) % ERRANDS;
       if (enter(insideErrand(errand), errands[errand].open, () => takePiece(words, errands[errand], run))) return true;
@@ -59,8 +60,9 @@ receive(({ module, memory, spins, place }) => {
   }
 
   port.postMessage("ready");
-  for (;;) {
-    const last = Atomics.load(words, SEQUENCE);
-    if (!enter(STATES.inTask, OPEN, takeAll) && !takeBehind()) exports.pool_wait(CONTROL + FIELDS.sequence, CONTROL + 4 * STATE, last, spins);
+  for (let seen = 0; ;) {
+    const last = Atomics.load(words, SEQUENCE), news = last !== seen;
+    seen = last;
+    if (!(news && enter(STATES.inTask, OPEN, takeAll)) && !takeBehind()) exports.pool_wait(CONTROL + FIELDS.sequence, CONTROL + 4 * STATE, last, spins);
   }
 });
