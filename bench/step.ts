@@ -18,7 +18,7 @@ export const WAYS = { auto: {}, sparse: { forward: "sparse", dw: "sparse" }, den
 export type Way = keyof typeof WAYS;
 
 /** Pairs of steps by either way in turn: a step is long enough for something to come between in most of them. */
-const TURNS = 40;
+const TURNS = 120;
 
 /** Forward, loss and backward of a fresh network on noise, on the host of now. */
 export function trainingStep(size: SpikeYOLOSize, B: number, S: number): (way: Way) => void {
