@@ -53,8 +53,7 @@ function distribute(node: Node, dy: Tensor, gradients: Gradients): void {
   const { spec, inputs, attributes, saved, output } = node, { memory, bytes } = host();
   const needs = inputs.map((input) => input?.requiresGrad === true), seen = present(node);
   const compute = (): readonly (Tensor | undefined)[] => spec.backward(dy, seen.inputs, { output, attributes, saved, needs });
-  const held = bytes * (dy.size + seen.inputs.reduce((sum, input) => sum + (input?.size ?? 0), 0));
-  const { result: { result: results, left }, free } = memory.withLastingWorkspace(() => (spec.leavesBehind ? mayLeave(held, compute) : { result: compute(), left: false }));
+  const { result: { result: results, left }, free } = memory.withLastingWorkspace(() => (spec.leavesBehind ? mayLeave(bytesOf([dy, ...seen.inputs]), compute) : { result: compute(), left: false }));
   for (const gradient of results) if (gradient) gradients.hold(gradient);
   results.forEach((gradient, i) => {
     if (!gradient) return;
@@ -75,6 +74,9 @@ function distribute(node: Node, dy: Tensor, gradients: Gradients): void {
   };
   if (left) afterwards(tidy); else tidy();
 }
+
+/** What they take in memory: a byte for each spike. */
+const bytesOf = (values: Inputs): number => values.reduce((sum, value) => sum + (value ? value.size * (value instanceof Tensor ? host().bytes : 1) : 0), 0);
 
 /** Every node that the roots came from, those before `since` left out, in the reverse of the order in which they ran. */
 function latestFirst(roots: readonly Value[], since = 0): Node[] {

@@ -15,7 +15,7 @@ export const FIELDS = {
   open: 512, //       the task that the caller waits for: 1 while it may be joined
   next: 576, //         first item that nobody has taken
   arguments: 640, //    float64: kernel, end, grain, number of arguments, arguments…
-  errands: 1024, //  ERRANDS of them, behind its back
+  errands: 1024, //   ERRANDS of them, behind its back
   end: 11584,
 };
 

@@ -161,7 +161,9 @@ function gathers(s: Spikes, weight: Tensor, g: Geometry, pass: "forward" | "dw")
   if (habit && habit.unasked-- > 0) return habit.gathers;
   const density = s.roughDensity(), crossover = crossoverOf(host().crossovers, g, pass), hold = !habit ? 1 : habit.gathers ? 1 + BEYOND : 1 - BEYOND;
   const clear = density * CLEARLY < crossover || density > CLEARLY * crossover;
-  return (known[pass] = { gathers: density < hold * crossover, unasked: clear ? UNASKED : 0 }).gathers;
+  const now: Habit = { gathers: density < hold * crossover, unasked: clear ? UNASKED : 0 };
+  known[pass] = now;
+  return now.gathers;
 }
 
 const crossoverOf = (crossovers: Crossovers, { taps }: Geometry, pass: "forward" | "dw"): number => crossovers[pass][taps === 1 ? "pointwise" : "wider"];
